@@ -1,0 +1,21 @@
+"""The errors a user can cause: each is a `ValueError` whose one sentence says what was found and what to do."""
+
+
+class XViewError(ValueError):
+    """A mistake in the input; the command line and the demo print its sentence and nothing else."""
+
+
+class ImageError(XViewError):
+    """A file or array that cannot be used as a picture."""
+
+
+class GalleryError(XViewError):
+    """A gallery that cannot be built, opened or searched as asked."""
+
+
+class DataError(XViewError):
+    """A data set folder, list or name that cannot be read."""
+
+
+class ModelError(XViewError):
+    """A model that cannot be found, loaded or used as asked."""

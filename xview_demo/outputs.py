@@ -1,0 +1,215 @@
+"""Results: frozen records with the unit in each field's comment, each ready for JSON with `.to_dict()`."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from xview_demo.classes import CLASSES, LANDCOVER, LANDCOVER_PALETTE, PALETTE, colourize
+
+LatLon = tuple[float, float]
+
+
+def _number(value: float | None, digits: int = 6) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(float(value), digits)
+
+
+def _place(latlon: LatLon | None) -> list[float] | None:
+    return None if latlon is None else [round(float(latlon[0]), 8), round(float(latlon[1]), 8)]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """One class per pixel of a view."""
+
+    labels: np.ndarray  # (H, W) uint8, index into `classes`
+    scores: np.ndarray | None = None  # (C, H, W) float32, probabilities that sum to 1 over C
+    classes: tuple[str, ...] = CLASSES
+
+    @cached_property
+    def areas(self) -> dict[str, float]:
+        """Share of the picture each class covers, 0–1, summing to 1; classes that do not occur are 0."""
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))[: len(self.classes)]
+        return {name: float(n) / self.labels.size for name, n in zip(self.classes, counts, strict=True)}
+
+    @property
+    def palette(self) -> np.ndarray:
+        """(C, 3) uint8 colours of `classes`."""
+        return LANDCOVER_PALETTE if self.classes == LANDCOVER else PALETTE[: len(self.classes)]
+
+    def colours(self) -> np.ndarray:
+        """The label map painted in its palette: uint8 (H, W, 3)."""
+        return colourize(self.labels, self.palette)
+
+    def overlay(self, image: Any, alpha: float = 0.5) -> np.ndarray:
+        """Blend the painted labels over a picture of the same size.
+
+        Args:
+            image: a view, a float tensor (3, H, W) in [0, 1], or a uint8 array (H, W, 3).
+            alpha: weight of the labels, 0–1.
+
+        Returns:
+            uint8 (H, W, 3).
+
+        Raises:
+            ValueError: the sizes differ.
+        """
+        picture = _picture(image)
+        if picture.shape[:2] != self.labels.shape:
+            raise ValueError(
+                f"the picture is {picture.shape[:2]} but the labels are {self.labels.shape} (rows, columns): "
+                "resize the picture to the labels first"
+            )
+        return (alpha * self.colours() + (1 - alpha) * picture + 0.5).astype(np.uint8)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Size, classes and area shares."""
+        areas = {name: _number(share) for name, share in self.areas.items()}
+        return {"size": list(self.labels.shape), "classes": list(self.classes), "areas": areas}
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """The aerial view made from a ground view."""
+
+    aerial: Any  # AerialView, north up where the ground view's heading is known, else heading up
+    segmentation: Segmentation | None  # of the synthetic aerial view, where the model makes one
+    method: str  # name in the zoo
+
+    def to_dict(self) -> dict[str, Any]:
+        """Method, size, scale and the segmentation's summary."""
+        image = self.aerial.image
+        return {
+            "method": self.method,
+            "size": [int(image.shape[-2]), int(image.shape[-1])],
+            "metres_per_pixel": _number(self.aerial.metres_per_pixel),
+            "latlon": _place(self.aerial.latlon),
+            "segmentation": None if self.segmentation is None else self.segmentation.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Distance from the camera along each pixel's ray."""
+
+    metres: np.ndarray  # (H, W) float32, metres along the ray; inf = sky
+
+    def to_dict(self) -> dict[str, Any]:
+        """Size, and minimum, median and maximum of the finite distances in metres."""
+        finite = self.metres[np.isfinite(self.metres)]
+        low, middle, high = np.quantile(finite, [0, 0.5, 1]) if finite.size else (math.nan,) * 3
+        return {
+            "size": list(self.metres.shape),
+            "metres": {"min": _number(low, 3), "median": _number(middle, 3), "max": _number(high, 3)},
+        }
+
+
+@dataclass(frozen=True)
+class Match:
+    """One aerial tile of a gallery, as an answer to a query."""
+
+    rank: int  # 1 = best
+    score: float  # similarity, higher is better; unit-length descriptors: cosine in [-1, 1]
+    tile: str  # the tile's name in its gallery
+    latlon: LatLon | None  # degrees WGS84, the tile's centre
+    distance_m: float | None = None  # metres from the query's known place to the tile's centre
+    heading: float | None = None  # degrees clockwise from north, the query's heading if this tile is right
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field."""
+        return {
+            "rank": int(self.rank),
+            "score": _number(self.score),
+            "tile": self.tile,
+            "latlon": _place(self.latlon),
+            "distance_m": _number(self.distance_m, 3),
+            "heading": _number(self.heading, 3),
+        }
+
+
+@dataclass(frozen=True)
+class Localization:
+    """Where a ground view was taken, among the tiles of a gallery."""
+
+    matches: tuple[Match, ...]  # best first
+    heading: float | None  # degrees clockwise from north, of the best match
+    confidence: float  # 0–1, the probability of the best match
+    probability: np.ndarray  # (N,) float32 over all tiles of the gallery, sums to 1; 0 outside the region
+    query_latlon: LatLon | None = None  # degrees WGS84, where the query says it was taken
+
+    def to_dict(self) -> dict[str, Any]:
+        """Matches, heading and confidence (the full probability vector stays in the object)."""
+        return {
+            "matches": [match.to_dict() for match in self.matches],
+            "heading": _number(self.heading, 3),
+            "confidence": _number(self.confidence),
+            "query_latlon": _place(self.query_latlon),
+        }
+
+    def to_geojson(self) -> dict[str, Any]:
+        """A FeatureCollection of the matches that have a place (points, longitude first, as GeoJSON asks)."""
+        features = []
+        for match in self.matches:
+            if match.latlon is not None:
+                properties = {k: v for k, v in match.to_dict().items() if k != "latlon"}
+                features.append(_point(match.latlon, {"kind": "match", **properties}))
+        if self.query_latlon is not None:
+            features.append(_point(self.query_latlon, {"kind": "query"}))
+        return {
+            "type": "FeatureCollection",
+            "features": features,
+            "properties": {"heading": _number(self.heading, 3), "confidence": _number(self.confidence)},
+        }
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected set of cells of a position heat map."""
+
+    mass: float  # probability inside, 0–1
+    share: float  # of the tile's area, 0–1
+    east_north: tuple[float, float]  # metres from the tile's centre, probability-weighted middle
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field."""
+        middle = [_number(self.east_north[0], 3), _number(self.east_north[1], 3)]
+        return {"mass": _number(self.mass), "share": _number(self.share), "east_north": middle}
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where inside one aerial tile a ground view was taken."""
+
+    heatmap: np.ndarray  # (H, W) float32, probability of each cell, sums to 1, north up
+    east_north: tuple[float, float]  # metres from the tile's centre, most probable cell
+    latlon: LatLon | None  # degrees WGS84 of that cell
+    heading: float | None  # degrees clockwise from north
+    confidence: float  # 0–1, the mass of the best region
+    regions: tuple[Region, ...] = ()  # smallest set holding the asked mass, split into connected parts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field but the heat map, of which only the size is told."""
+        return {
+            "size": list(self.heatmap.shape),
+            "east_north": [_number(self.east_north[0], 3), _number(self.east_north[1], 3)],
+            "latlon": _place(self.latlon),
+            "heading": _number(self.heading, 3),
+            "confidence": _number(self.confidence),
+            "regions": [region.to_dict() for region in self.regions],
+        }
+
+
+def _point(latlon: LatLon, properties: dict[str, Any]) -> dict[str, Any]:
+    place = [round(float(latlon[1]), 8), round(float(latlon[0]), 8)]
+    return {"type": "Feature", "geometry": {"type": "Point", "coordinates": place}, "properties": properties}
+
+
+def _picture(image: Any) -> np.ndarray:
+    """A view, tensor (3, H, W) in [0, 1] or array as uint8 (H, W, 3)."""
+    image = getattr(image, "image", image)
+    if hasattr(image, "detach"):
+        array = image.detach().cpu().numpy().transpose(1, 2, 0)
+        return (array.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    return np.asarray(image)
