@@ -1,0 +1,172 @@
+"""What the tabs share: the picture box, the sentence shown for bad input, small pieces of HTML, example files."""
+
+import atexit
+import functools
+import html
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import gradio as gr
+
+from xview_demo.classes import CLASSES, PALETTE
+from xview_demo.errors import XViewError
+from xview_demo.views import GroundView
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+FROM_FILE, UNKNOWN, GIVEN = "As the file says", "Unknown", "Given below"
+
+
+class Picture(gr.Image):
+    """An image box that hands on the uploaded file as it is, so that EXIF and GPano metadata survive and a
+    broken file reaches the library, which says in one sentence what is wrong with it."""
+
+    def preprocess(self, payload: Any) -> str | None:
+        """The uploaded file's path, or None."""
+        return None if payload is None else payload.path
+
+
+def spoken(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn a `ValueError` or a missing file into the message that Gradio shows."""
+
+    @functools.wraps(handler)
+    def run(*args: Any, **options: Any) -> Any:
+        try:
+            return handler(*args, **options)
+        except (ValueError, OSError) as error:
+            raise gr.Error(sentence(error), title="Please check the input", print_exception=False) from error
+
+    return run
+
+
+def sentence(error: BaseException) -> str:
+    """The error's message on one line, safe to place in a page."""
+    return html.escape(" ".join(str(error).split()) or type(error).__name__, quote=False)
+
+
+def picture_box(label: str, height: int = 260, **options: Any) -> Picture:
+    """A box to upload or paste a picture into."""
+    return Picture(
+        label=label,
+        type="filepath",
+        sources=["upload", "clipboard"],
+        height=height,
+        buttons=["fullscreen"],
+        **options,
+    )
+
+
+def shown(label: str, height: int | None = None, **options: Any) -> gr.Image:
+    """A box that only shows a picture."""
+    return gr.Image(
+        label=label,
+        interactive=False,
+        type="numpy",
+        height=height,
+        format="png",
+        buttons=["download", "fullscreen"],
+        **options,
+    )
+
+
+def open_ground(
+    path: str | None, said: str = FROM_FILE, heading: float | None = None, hfov: float | None = None
+) -> GroundView:
+    """The ground view in an uploaded file.
+
+    Args:
+        path: of the file; None = nothing was uploaded.
+        said: where the heading comes from: `FROM_FILE`, `UNKNOWN` or `GIVEN`.
+        heading: degrees clockwise from north, for `GIVEN`.
+        hfov: degrees; None or 0 = as the file says.
+    """
+    if not path:
+        raise XViewError("There is no picture yet: upload a street-level panorama or choose an example.")
+    if said == GIVEN and heading is None:
+        raise XViewError("No heading is given: type the degrees clockwise from north, or choose 'Unknown'.")
+    view = GroundView.open(path, heading=heading if said == GIVEN else None, hfov=hfov or None)
+    return replace(view, heading=None) if said == UNKNOWN else view
+
+
+def about_ground(path: str | None) -> str:
+    """One line of HTML: what a ground picture's file says about itself, or what is wrong with it."""
+    if not path:
+        return ""
+    try:
+        view = GroundView.open(path)
+    except (ValueError, OSError) as error:
+        return f'<div class="said bad">{sentence(error)}</div>'
+    kind = "panorama" if view.projection == "equirectangular" else "photograph"
+    parts = [f"{kind}, {view.hfov:.0f}° × {view.vfov:.0f}°"]
+    parts.append("heading unknown" if view.heading is None else f"heading {view.heading:.0f}°")
+    parts.append("position unknown" if view.latlon is None else f"taken at {place_text(view.latlon)}")
+    return f'<div class="said">{" · ".join(parts)}</div>'
+
+
+def place_text(latlon: Sequence[float]) -> str:
+    """Coordinates for people, about a metre fine."""
+    return f"{latlon[0]:.5f}, {latlon[1]:.5f}"
+
+
+def lead(text: str) -> gr.HTML:
+    """The sentence that opens a tab."""
+    return gr.HTML(f'<div class="lead">{text}</div>')
+
+
+def empty(text: str) -> str:
+    """What stands where a result will be."""
+    return f'<div class="empty">{text}</div>'
+
+
+def facts(entries: Sequence[tuple[str, str, str]]) -> str:
+    """A row of figures: name, value, note."""
+    cells = (
+        f'<div class="fact"><div class="name">{html.escape(name)}</div><div class="value">{html.escape(value)}</div>'
+        f'<div class="note">{html.escape(note)}</div></div>'
+        for name, value, note in entries
+    )
+    return f'<div class="facts">{"".join(cells)}</div>'
+
+
+def shares(areas: Mapping[str, float]) -> str:
+    """The legend with each class's share as a bar, the largest first."""
+    rows = []
+    for name, share in sorted(areas.items(), key=lambda item: -item[1]):
+        if share >= 0.0005 and name in CLASSES:
+            colour = "#{:02x}{:02x}{:02x}".format(*(int(c) for c in PALETTE[CLASSES.index(name)]))
+            rows.append(
+                f'<div><span class="swatch" style="background:{colour}"></span>{name}</div>'
+                f'<div class="track"><div class="bar" style="width:{share:.1%};background:{colour}"></div></div>'
+                f'<div class="share">{share:.1%}</div>'
+            )
+    return f'<div class="shares">{"".join(rows)}</div>'
+
+
+def example_files(*patterns: str) -> list[list[str]]:
+    """The example pictures that stand beside the program, as rows for `gr.Examples`."""
+    found = sorted({path for pattern in patterns for path in EXAMPLES.glob(pattern)})
+    return [[str(path)] for path in found]
+
+
+def examples(box: gr.Image, *patterns: str) -> None:
+    """A row of example pictures under a picture box, where there are any."""
+    rows = example_files(*patterns)
+    if rows:
+        gr.Examples(rows, inputs=[box], label="Examples", cache_examples=False)
+
+
+@functools.cache
+def scratch() -> Path:
+    """This process's folder for files that the page offers; removed at exit."""
+    folder = Path(tempfile.mkdtemp(prefix="xview-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def scratch_file(suffix: str) -> Path:
+    """A fresh path in the scratch folder."""
+    return scratch() / f"{uuid4().hex}{suffix}"

@@ -1,0 +1,81 @@
+"""The Segment tab: what stands where, in a ground or an aerial picture."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from xview_demo import AerialView, viz
+from xview_demo.errors import XViewError
+from xview_demo.ui import common
+
+if TYPE_CHECKING:
+    from xview_demo.localizer import GeoLocalizer
+
+GROUND, AERIAL = "From the street", "From above"
+EMPTY = "Upload a picture, or choose an example, then press <b>Segment</b>."
+
+
+@dataclass(frozen=True)
+class Tab:
+    """The parts of the tab that others fill."""
+
+    kind: gr.Radio
+    picture: gr.Image
+
+
+def build(geo: "GeoLocalizer") -> Tab:
+    """Lay out the tab."""
+    common.lead("Eight classes, the same for both views: what the models compare is what stands there.")
+    found = gr.State(None)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=340):
+            kind = gr.Radio([GROUND, AERIAL], value=GROUND, label="The picture was taken")
+            picture = common.picture_box("Picture", elem_id="segment-picture")
+            with gr.Group() as from_street:
+                common.examples(picture, "panorama*.jpg", "photo*.jpg")
+            with gr.Group(visible=False) as from_above:
+                common.examples(picture, "aerial*.jpg")
+            alpha = gr.Slider(0, 1, value=0.55, step=0.05, label="Opacity of the classes")
+            button = gr.Button("Segment", variant="primary", elem_id="segment-run")
+        with gr.Column(scale=8, min_width=460):
+            overlay = common.shown("Classes over the picture", elem_id="segment-overlay", visible=False)
+            legend = gr.HTML(common.empty(EMPTY), elem_id="segment-legend")
+
+    def turn(choice: str) -> tuple[Any, Any]:
+        return gr.update(visible=choice == GROUND), gr.update(visible=choice == AERIAL)
+
+    kind.change(turn, kind, [from_street, from_above], show_progress="hidden", api_visibility="private")
+    button.click(
+        _handler(geo),
+        [picture, kind, alpha],
+        [overlay, legend, found],
+        api_name="segment",
+        concurrency_id="models",
+    )
+    alpha.release(_blend, [found, alpha], overlay, show_progress="hidden", api_visibility="private")
+    return Tab(kind, picture)
+
+
+def _handler(geo: "GeoLocalizer") -> Any:
+    """The function behind the button."""
+
+    @common.spoken
+    def run(picture: str | None, kind: str = GROUND, alpha: float = 0.55) -> tuple[Any, str, Any]:
+        """Segment a picture taken from the street or from above into eight classes."""
+        if kind == AERIAL:
+            if not picture:
+                raise XViewError("There is no picture yet: upload an aerial picture or choose an example.")
+            view: Any = AerialView.open(picture)
+        else:
+            view = common.open_ground(picture)
+        result = geo.segment(view)
+        found = (viz.to_array(view), result)
+        return gr.update(value=_blend(found, alpha), visible=True), common.shares(result.areas), found
+
+    return run
+
+
+def _blend(found: Any, alpha: float) -> Any:
+    """The overlay at another opacity, without asking the model again."""
+    return None if found is None else viz.overlay_view(found[0], found[1], alpha)
