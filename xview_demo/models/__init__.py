@@ -1,0 +1,1 @@
+"""Networks: tensors in, tensors out. Families do not import one another; shared parts are in `blocks` and `hub`."""

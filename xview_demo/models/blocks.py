@@ -1,0 +1,108 @@
+"""Small modules shared by the families: circular convolutions, residual blocks, input normalisation, a U-Net trunk."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def pad_azimuth(x: Tensor, columns: int) -> Tensor:
+    """Continue a full panorama (..., W) beyond its seam by `columns` on each side: (..., W + 2·columns)."""
+    return torch.cat((x[..., -columns:], x, x[..., :columns]), dim=-1) if columns else x
+
+
+def standardise(image: Tensor, mask: Tensor | None = None, floor: float = 0.03) -> Tensor:
+    """Remove an image's own mean and spread per channel, which takes the sensor's gain and offset away.
+
+    Args:
+        image: (B, C, H, W).
+        mask: (B, 1, H, W), 1 where the image is valid; statistics are taken there and the rest becomes 0.
+        floor: smallest standard deviation, in units of the image.
+    """
+    weight = torch.ones_like(image[:, :1]) if mask is None else mask
+    total = weight.sum((2, 3), keepdim=True).clamp_min(1.0)
+    mean = (image * weight).sum((2, 3), keepdim=True) / total
+    centred = (image - mean) * weight
+    spread = (centred.square().sum((2, 3), keepdim=True) / total).sqrt()
+    return centred / spread.clamp_min(floor)
+
+
+class CircularConv2d(nn.Conv2d):
+    """A 3×3 convolution of a panorama: circular in azimuth (width), zeros above and below."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int | tuple[int, int] = 1) -> None:
+        super().__init__(inputs, outputs, 3, stride, padding=(1, 0), bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, O, H / stride, W / stride)."""
+        return super().forward(pad_azimuth(x, 1))
+
+
+class AzimuthBlock(nn.Module):
+    """Residual block of two circular 3×3 convolutions with group normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int | tuple[int, int] = 1, groups: int = 8) -> None:
+        super().__init__()
+        self.conv1 = CircularConv2d(inputs, outputs, stride)
+        self.norm1 = nn.GroupNorm(groups, outputs)
+        self.conv2 = CircularConv2d(outputs, outputs)
+        self.norm2 = nn.GroupNorm(groups, outputs)
+        same = inputs == outputs and stride == 1
+        self.skip = nn.Identity() if same else nn.Sequential(nn.AvgPool2d(stride), nn.Conv2d(inputs, outputs, 1, bias=False))
+        nn.init.zeros_(self.norm2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, O, H / stride, W / stride)."""
+        y = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        return F.relu(self.norm2(self.conv2(y)) + self.skip(x))
+
+
+class UNet(nn.Module):
+    """segmentation-models-pytorch U-Net that ends at stride 1, its encoder cut after `depth` stages.
+
+    The library keeps the unused last stage of a cut ResNet; it is dropped here (8.4 M of ResNet-18's 11 M parameters).
+
+    Args:
+        outputs: channels of the result.
+        encoder: encoder name of segmentation-models-pytorch; its weights start random.
+        depth: encoder stages; the image's sides are padded to multiples of 2^depth.
+        channels: decoder channels, one per stage.
+        elevation: add a fourth input channel that runs from 1 (top row) to -1 (bottom row).
+    """
+
+    def __init__(
+        self, outputs: int, encoder: str, depth: int, channels: tuple[int, ...], elevation: bool = False
+    ) -> None:
+        super().__init__()
+        import segmentation_models_pytorch as smp
+
+        self.net = smp.Unet(
+            encoder,
+            encoder_weights=None,
+            encoder_depth=depth,
+            decoder_channels=tuple(channels),
+            in_channels=4 if elevation else 3,
+            classes=outputs,
+        )
+        if depth < 5 and hasattr(self.net.encoder, "layer4"):
+            self.net.encoder.layer4 = nn.Identity()
+        self.elevation, self.multiple = elevation, 2**depth
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor, wrap: int = 0) -> Tensor:
+        """(B, 3, H, W) in [0, 1] → (B, outputs, H, W), any size; `wrap` columns continue a full panorama's seam."""
+        height, width = image.shape[-2:]
+        x = (image - self.mean) / self.std
+        if self.elevation:
+            rows = 1 - (torch.arange(height, device=x.device, dtype=x.dtype) + 0.5) * (2 / height)
+            x = torch.cat((x, rows.view(1, 1, -1, 1).expand(len(x), 1, -1, width)), 1)
+        left = min(wrap, width)
+        x = pad_azimuth(x, left)
+        down, right = -x.shape[-2] % self.multiple, -x.shape[-1] % self.multiple
+        if down or right:
+            x = F.pad(x, (0, right, 0, down), mode="replicate")
+        x = self.net(x.contiguous(memory_format=torch.channels_last))
+        return x[..., :height, left : left + width]

@@ -1,0 +1,1 @@
+"""Depth of a panorama, in metres along the ray."""

@@ -1,0 +1,83 @@
+"""Loading and saving, the same for every model: strict, safetensors only, half precision on disk.
+
+A model's folder holds `config.json` (the constructor's keywords) and `model.safetensors`, which is exactly the layout
+of a Hugging Face Hub repository.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+WEIGHTS_NAME = "model.safetensors"
+CONFIG_NAME = "config.json"
+_LARGEST_HALF = 6.0e4  # values beyond this stay in single precision
+
+
+def stored_state(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The state of a module as it goes to disk: float tensors in half precision where their values fit."""
+    state = {}
+    for name, value in module.state_dict().items():
+        value = value.detach().cpu().contiguous()
+        if value.dtype == torch.float32 and value.abs().amax().item() < _LARGEST_HALF if value.numel() else False:
+            value = value.half()
+        state[name] = value
+    return state
+
+
+class HubModel(nn.Module, PyTorchModelHubMixin, library_name="xview_demo", license="apache-2.0"):
+    """Base of every model with weights: `from_pretrained(folder or repository)`, `save_pretrained`, `push_to_hub`."""
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save_file(stored_state(self), str(Path(save_directory) / WEIGHTS_NAME), metadata={"format": "pt"})
+
+    @classmethod
+    def _from_pretrained(  # type: ignore[override]
+        cls,
+        *,
+        model_id: str,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        map_location: str = "cpu",
+        strict: bool = True,
+        **model_kwargs: Any,
+    ) -> Self:
+        """Build the model from its configuration and load its weights; a missing or surplus tensor is an error."""
+        if not strict:
+            raise ValueError("Models load strictly: leave out `strict=False` and use the weights that belong to the class.")
+        if os.path.isdir(model_id):
+            path = Path(model_id) / WEIGHTS_NAME
+            if not path.is_file():
+                raise ValueError(f"No {WEIGHTS_NAME} in {model_id}: point at a folder written by `save_pretrained`.")
+        else:
+            path = Path(
+                hf_hub_download(
+                    repo_id=model_id,
+                    filename=WEIGHTS_NAME,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    token=token,
+                    local_files_only=local_files_only,
+                )
+            )
+        model = cls(**model_kwargs)
+        state = load_file(str(path), device=map_location)
+        try:
+            model.load_state_dict(state, strict=True)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:400]
+            raise ValueError(f"The weights in {path} do not fit {cls.__name__}: {reason}") from error
+        return model.eval()
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,1 @@
+"""Matching: a ground view and an aerial tile become descriptors that can be compared."""

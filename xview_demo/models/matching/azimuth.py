@@ -1,0 +1,192 @@
+"""Azimuth-structured descriptors: a panorama and a tile are compared over all headings at once.
+
+Both views become 64 columns of bearing with 16 channels each. Turning the camera rolls the descriptor, so the heading is
+the argument of the maximum of a circular correlation (as in DSM: Shi et al., "Where am I looking at?", CVPR 2020,
+https://arxiv.org/abs/2005.03860), and with a known heading the comparison is a plain dot product.
+
+| stage | ground | aerial |
+|---|---|---|
+| input | (B, 3, 128, 512) strip, ±45° | (B, 3, P, P) tile, 64 m, north up |
+| resampled | (B, 4, 64, 256), rows dense near the horizon | (B, 3, 64, 256) polar, rows 0 … 32 m |
+| encoder | (B, 160, 8, 64) | (B, 160, 8, 64) |
+| columns | (B, 16, 64) | (B, 16, 64) |
+| descriptor | (B, 1024), unit length | (B, 1024), unit length |
+
+Bin a of A lies at the bearing ((a + ½)/A − ½)·360° from the centre column, which looks along the heading (ground)
+or north (aerial).
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xview_demo.models.blocks import AzimuthBlock, pad_azimuth, standardise
+from xview_demo.models.hub import HubModel
+
+
+@lru_cache(maxsize=16)
+def focused_rows(height: int, rows: int, power: float = 1.5, above: float = 0.375) -> Tensor:
+    """Matrix (rows, height) that resamples a strip so that rows lie densest at the horizon, with a triangle filter.
+
+    Args:
+        height: rows of the strip; the horizon is its middle.
+        rows: rows of the result, a share `above` of them for the sky side.
+        power: distance from the horizon grows as (row distance)^power.
+    """
+    up = round(rows * above)
+    t_up = (torch.arange(up, 0, -1) - 0.5) / up
+    t_down = (torch.arange(rows - up) + 0.5) / (rows - up)
+    offset = torch.cat((-(t_up**power), t_down**power)) * height / 2
+    step = torch.cat((t_up ** (power - 1) / up, t_down ** (power - 1) / (rows - up))) * power * height / 2
+    centre = offset + height / 2 - 0.5
+    distance = (torch.arange(height)[None] - centre[:, None]).abs()
+    weight = (1 - distance / step.clamp_min(1.0)[:, None]).clamp_min(0)
+    return weight / weight.sum(1, keepdim=True)
+
+
+@lru_cache(maxsize=16)
+def tile_polar_grid(rows: int, columns: int, radius: float = 1.0) -> Tensor:
+    """Sampling grid (1, rows, columns, 2): columns are bearings with north in the middle, the bottom row the centre."""
+    bearing = ((torch.arange(columns) + 0.5) / columns - 0.5) * 2 * math.pi
+    r = (1 - (torch.arange(rows) + 0.5) / rows)[:, None] * radius
+    return torch.stack((r * bearing.sin(), -r * bearing.cos()), dim=-1)[None]
+
+
+class AzimuthEncoder(nn.Module):
+    """(B, C, 64, 256) image over bearing → (B, channels, bins) columns; circular in bearing throughout."""
+
+    def __init__(self, inputs: int, widths: tuple[int, ...], rows: int, channels: int) -> None:
+        super().__init__()
+        stem, first, second, third = widths
+        self.stem = nn.Conv2d(inputs, stem, 4, 2, padding=(1, 0), bias=False)
+        self.norm = nn.GroupNorm(8, stem)
+        self.blocks = nn.Sequential(
+            AzimuthBlock(stem, first, 2),
+            AzimuthBlock(first, first),
+            AzimuthBlock(first, second, (2, 1)),
+            AzimuthBlock(second, second),
+            AzimuthBlock(second, third, (1, 1)),
+        )
+        self.squeeze = nn.Conv2d(third, 48, 1)
+        wide = 48 * (rows // 8)
+        self.context = nn.Conv1d(wide, 256, 5)
+        self.context_norm = nn.GroupNorm(8, 256)
+        self.head = nn.Conv1d(256, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, rows, columns) → (B, channels, columns / 4)."""
+        x = F.relu(self.norm(self.stem(pad_azimuth(x.contiguous(memory_format=torch.channels_last), 1))), inplace=True)
+        x = self.squeeze(self.blocks(x))
+        x = self.context(pad_azimuth(x.flatten(1, 2), 2))
+        return self.head(F.relu(self.context_norm(x))).float()
+
+
+class AzimuthMatcher(HubModel):
+    """Two encoders with their own weights; `encode_ground`, `encode_aerial`, `score`.
+
+    Args:
+        channels: descriptor channels per bearing bin.
+        columns: columns of the encoders' input; a quarter of it is the number of bins.
+        rows: rows of the encoders' input.
+        widths: channels of the encoder's stages.
+        temperature: start value of the learned temperature of the training loss.
+        calibration: temperature that turns scores into probabilities (fitted on validation seeds).
+    """
+
+    def __init__(
+        self,
+        channels: int = 16,
+        columns: int = 256,
+        rows: int = 64,
+        widths: tuple[int, ...] = (32, 64, 128, 160),
+        temperature: float = 0.07,
+        calibration: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self.channels, self.columns, self.rows, self.bins = channels, columns, rows, columns // 4
+        self.calibration = calibration
+        self.ground = AzimuthEncoder(4, tuple(widths), rows, channels)
+        self.aerial = AzimuthEncoder(3, tuple(widths), rows, channels)
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
+
+    @property
+    def dimension(self) -> int:
+        """Length of a descriptor."""
+        return self.channels * self.bins
+
+    def ground_columns(self, strip: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Strip (B, 3, H, W) in [0, 1], mask (B, 1, H, W) → columns (B, channels, bins), unit length as a whole."""
+        valid = torch.ones_like(strip[:, :1]) if mask is None else mask.to(strip)
+        matrix = focused_rows(strip.shape[-2], self.rows).to(strip)
+        x = torch.cat((strip * valid, valid), 1) if mask is not None else strip
+        if x.shape[-1] != self.columns:
+            x = F.interpolate(x, (x.shape[-2], self.columns), mode="area")
+        x = torch.matmul(matrix, x)
+        weight = x[:, 3:] if mask is not None else torch.ones_like(x[:, :1])
+        x = standardise(x[:, :3] / weight.clamp_min(1e-3), (weight > 0.5).to(x))
+        columns = self.ground(torch.cat((x, weight), 1))
+        seen = F.adaptive_max_pool2d(valid, (1, self.bins)).flatten(1, 2) > 0.5
+        return F.normalize((columns * seen).flatten(1), dim=1).view_as(columns)
+
+    def aerial_columns(self, tile: Tensor) -> Tensor:
+        """Tile (B, 3, P, P) in [0, 1], 64 m wide, north up → columns (B, channels, bins), unit length as a whole."""
+        side = 2 * self.rows
+        tile = F.interpolate(tile, (side, side), mode="area") if tile.shape[-1] > side else tile
+        grid = tile_polar_grid(self.rows, self.columns).to(tile).expand(len(tile), -1, -1, -1)
+        polar = F.grid_sample(standardise(tile), grid, padding_mode="border", align_corners=False)
+        columns = self.aerial(polar)
+        return F.normalize(columns.flatten(1), dim=1).view_as(columns)
+
+    def encode_ground(self, strip: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Strip (B, 3, H, W) in [0, 1] → descriptors (B, channels·bins); bins outside the mask are 0."""
+        return self.ground_columns(strip, mask).flatten(1)
+
+    def encode_aerial(self, tile: Tensor) -> Tensor:
+        """Tile (B, 3, P, P) in [0, 1] → descriptors (B, channels·bins)."""
+        return self.aerial_columns(tile).flatten(1)
+
+    def forward(self, strip: Tensor, tile: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Descriptors of both views, each (B, channels·bins)."""
+        return self.encode_ground(strip, mask), self.encode_aerial(tile)
+
+    def correlation(self, query: Tensor, reference: Tensor) -> Tensor:
+        """Normalised circular correlation (Q, N, bins): entry k compares at heading k·360/bins.
+
+        A query whose outer bins are 0 (limited field of view) is compared with the same bins of the reference, whose
+        length is taken there.
+        """
+        q = query.view(len(query), self.channels, self.bins).float()
+        r = reference.view(len(reference), self.channels, self.bins).float()
+        fq, fr = torch.fft.rfft(q), torch.fft.rfft(r)
+        volume = torch.fft.irfft(torch.einsum("qca,nca->qna", fq.conj(), fr), n=self.bins)
+        seen = (q != 0).any(1).float()
+        if bool((seen > 0).all()):
+            return volume
+        energy = torch.einsum("qa,na->qna", torch.fft.rfft(seen).conj(), torch.fft.rfft(r.square().sum(1)))
+        return volume / torch.fft.irfft(energy, n=self.bins).clamp_min(1e-4).sqrt()
+
+    @torch.no_grad()
+    def score(self, query: Tensor, reference: Tensor, chunk: int = 64) -> tuple[Tensor, Tensor]:
+        """Best score and its heading for every pair.
+
+        Args:
+            query: (Q, D) ground descriptors in the camera's own orientation.
+            reference: (N, D) aerial descriptors, north up.
+            chunk: queries at a time.
+
+        Returns:
+            scores (Q, N) in [-1, 1]; headings (Q, N) in degrees clockwise from north, refined by a parabola.
+        """
+        scores, headings = [], []
+        for part in query.split(max(1, min(chunk, int(2e8 / max(1, reference.numel()) * self.channels) or 1))):
+            volume = self.correlation(part, reference)
+            best, k = volume.max(-1)
+            left = volume.gather(-1, ((k - 1) % self.bins)[..., None])[..., 0]
+            right = volume.gather(-1, ((k + 1) % self.bins)[..., None])[..., 0]
+            shift = 0.5 * (left - right) / (left - 2 * best + right).clamp_max(-1e-6)
+            scores.append(best)
+            headings.append((k + shift.clamp(-0.5, 0.5)) * (360.0 / self.bins) % 360.0)
+        return torch.cat(scores), torch.cat(headings)

@@ -1,0 +1,1 @@
+"""Segmentation into the eight classes of the design, both views."""

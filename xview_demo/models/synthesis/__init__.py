@@ -1,0 +1,1 @@
+"""Synthesis: a ground view becomes an aerial view."""
