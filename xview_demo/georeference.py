@@ -11,7 +11,7 @@ from pyproj.exceptions import CRSError
 
 from xview_demo.errors import ImageError
 from xview_demo.files import atomic_path
-from xview_demo.geometry.geodesy import LocalFrame, distance_m
+from xview_demo.geometry.geodesy import distance_m, enu_to_latlon
 
 MAX_TILT = 0.02  # radians between "up" in the picture and the map's north that are accepted as north up
 
@@ -51,10 +51,9 @@ def write_world_file(
     path: str | os.PathLike[str], latlon: tuple[float, float], metres_per_pixel: float, width: int, height: int
 ) -> Path:
     """Write the world file of a north-up picture (degrees, WGS84) beside it (`.jgw`, `.pgw`, …); returns its path."""
-    frame = LocalFrame(*latlon)
-    north, _ = frame.to_latlon(0, height / 2 * metres_per_pixel)
-    south, _ = frame.to_latlon(0, -height / 2 * metres_per_pixel)
-    _, east = frame.to_latlon(width / 2 * metres_per_pixel, 0)
+    north, _ = enu_to_latlon(0, height / 2 * metres_per_pixel, latlon)
+    south, _ = enu_to_latlon(0, -height / 2 * metres_per_pixel, latlon)
+    _, east = enu_to_latlon(width / 2 * metres_per_pixel, 0, latlon)
     step_x = 2 * (east - latlon[1]) / width
     step_y = (north - south) / height
     first = (latlon[1] - step_x * (width - 1) / 2, latlon[0] + step_y * (height - 1) / 2)

@@ -271,7 +271,7 @@ class AerialView:
         """Degrees of a place given in metres from the centre; None when the centre's place is unknown."""
         if self.latlon is None:
             return None
-        latitude, longitude = geodesy.LocalFrame(*self.latlon).to_latlon(east, north)
+        latitude, longitude = geodesy.enu_to_latlon(east, north, self.latlon)
         return float(latitude), float(longitude)
 
     def save(self, path: str | os.PathLike[str], quality: int = 92) -> Path:

@@ -5,41 +5,36 @@ arrays. Where a result is not exact the docstring says by how much.
 """
 
 import math
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from pyproj import Geod, Proj
 
+LatLon = tuple[float, float]
 WGS84 = Geod(ellps="WGS84")
 MERCATOR_RADIUS = 6378137.0  # metres, the sphere of web maps
 MERCATOR_LIMIT = 85.05112877980659  # degrees, where the square of web maps ends
 
 
-@dataclass(frozen=True)
-class LocalFrame:
-    """Local metres (east, north) around a place: a transverse Mercator map centred on it.
+def enu_to_latlon(east: Any, north: Any, origin: LatLon) -> tuple[Any, Any]:
+    """Degrees (latitude, longitude) of local metres around `origin`, a transverse Mercator map centred on it.
 
-    The two directions are exact inverses (below a millimetre); metres on the map are metres on the ellipsoid
-    to 1 in 10⁷ within 2 km of the centre and 1 in 10⁵ within 25 km.
+    The exact inverse of `latlon_to_enu` (below a millimetre); metres on the map are metres on the ellipsoid to
+    1 in 10⁷ within 2 km of the origin and 1 in 10⁵ within 25 km.
     """
+    longitude, latitude = _local(float(origin[0]), float(origin[1]))(east, north, inverse=True)
+    return latitude, longitude
 
-    latitude: float  # degrees
-    longitude: float  # degrees
 
-    @cached_property
-    def _proj(self) -> Proj:
-        return Proj(proj="tmerc", lat_0=self.latitude, lon_0=self.longitude, k=1, ellps="WGS84", units="m")
+def latlon_to_enu(latitude: Any, longitude: Any, origin: LatLon) -> tuple[Any, Any]:
+    """Local metres (east, north) around `origin` of places in degrees: the inverse of `enu_to_latlon`."""
+    return _local(float(origin[0]), float(origin[1]))(longitude, latitude)
 
-    def to_latlon(self, east: Any, north: Any) -> tuple[Any, Any]:
-        """Degrees (latitude, longitude) of local metres."""
-        longitude, latitude = self._proj(east, north, inverse=True)
-        return latitude, longitude
 
-    def to_local(self, latitude: Any, longitude: Any) -> tuple[Any, Any]:
-        """Local metres (east, north) of degrees."""
-        return self._proj(longitude, latitude)
+@lru_cache(maxsize=1024)
+def _local(latitude: float, longitude: float) -> Proj:
+    return Proj(proj="tmerc", lat_0=latitude, lon_0=longitude, k=1, ellps="WGS84", units="m")
 
 
 def distance_m(a: Any, b: Any) -> Any:
