@@ -1,0 +1,465 @@
+"""`Gallery`: the tiles of an area with their coordinates and descriptors, encoded once, kept on disk, searched exactly.
+
+A gallery's folder holds `gallery.json` (what it is and which encoder made it), `descriptors.safetensors`
+(`descriptors` (N, D) float32), `tiles.parquet` (name, latitude, longitude, metres_per_pixel, heading, file) and, for
+tiles that are not files of their own, `tiles/*.jpg`. It is written under a temporary name and renamed, so it is
+whole or absent.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol, Self, overload
+
+import numpy as np
+import torch
+
+from xview_demo.errors import GalleryError
+from xview_demo.files import atomic_path, write_json
+from xview_demo.geometry.geodesy import distance_m
+from xview_demo.images import write_image
+from xview_demo.tiles import AerialView, GroundView, TileSource, View, tiles_of
+
+FORMAT = 1
+KINDS = ("aerial", "ground")
+FILES = ("gallery.json", "descriptors.safetensors", "tiles.parquet")
+JPEG_QUALITY = 90
+Region = Sequence[float] | Sequence[Sequence[float]]
+Progress = Callable[[int, int], None]
+
+
+class Encoder(Protocol):
+    """What builds a gallery: `GeoLocalizer`, or anything that turns views into unit-length descriptors."""
+
+    fingerprint: str  # changes whenever the descriptors would
+
+    def embed_aerial(self, views: list[AerialView]) -> Any:
+        """(N, D) float32 descriptors of aerial views."""
+
+
+class Scorer(Protocol):
+    """A comparison richer than the inner product, such as circular correlation over headings."""
+
+    def score(self, query: torch.Tensor, reference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores (Q, N), higher is better, and headings (Q, N) in degrees, of queries (Q, D) and references (N, D)."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One row of `tiles.parquet`."""
+
+    name: str
+    latitude: float = math.nan  # degrees WGS84 of the centre; NaN = unknown
+    longitude: float = math.nan  # degrees
+    metres_per_pixel: float = math.nan  # NaN = unknown
+    heading: float = math.nan  # degrees clockwise from north, galleries of ground views; NaN = unknown
+    file: str | None = None  # picture, relative to the gallery's folder or absolute
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Tiles, coordinates and descriptors of an area."""
+
+    tiles: tuple[Tile, ...]
+    descriptors: np.ndarray  # (N, D) float32
+    fingerprint: str  # of the encoder
+    kind: str = "aerial"  # what a tile is: "aerial" or "ground"
+    source: str = ""  # what it was built from, for people
+    tile_metres: float | None = None  # ground width of tiles that were cut from a World or an orthophoto
+    stride_metres: float | None = None  # metres between their centres
+    path: Path | None = None  # its folder; None = in memory only
+    views: dict[int, View] = field(default_factory=dict, repr=False)  # pictures of an in-memory gallery
+
+    def __post_init__(self) -> None:
+        """Check that rows and descriptors belong together."""
+        if self.descriptors.ndim != 2 or len(self.descriptors) != len(self.tiles) or not self.tiles:
+            raise GalleryError(
+                f"{len(self.tiles)} tiles with descriptors of shape {self.descriptors.shape} make no gallery: "
+                "give one descriptor per tile, and at least one tile."
+            )
+        if not np.isfinite(self.descriptors).all():
+            raise GalleryError("Some descriptors are not finite: check the encoder and build the gallery again.")
+
+    # Making and keeping
+
+    @classmethod
+    def build(
+        cls,
+        source: Any,
+        encoder: Encoder,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        tile_metres: float = 64.0,
+        stride_metres: float | None = None,
+        kind: str = "aerial",
+        batch: int = 32,
+        progress: Progress | None = None,
+        copy_tiles: bool = False,
+        utm_zone: tuple[int, str] | None = None,
+        pixels: int = 256,
+    ) -> "Gallery":
+        """Encode every tile of a source, once.
+
+        Args:
+            source: a World, a folder, a CSV or a GeoTIFF (`tiles.tiles_of` says what is accepted).
+            encoder: usually a `GeoLocalizer`.
+            path: folder to keep it in, replaced if it holds a gallery; None = in memory only.
+            tile_metres, stride_metres: size and distance of tiles cut from a World or GeoTIFF.
+            kind: "aerial", or "ground" for a gallery of street-level pictures (encoder needs `embed_ground`).
+            batch: tiles per call of the encoder.
+            progress: called with (tiles done, tiles in all; 0 while unknown).
+            copy_tiles: keep a copy of tiles that are files, so that the folder can be moved alone; otherwise they
+                are referred to where they are.
+            utm_zone: (number, "N" or "S") of UTM names that do not state their zone.
+            pixels: per side of tiles cut from a World or GeoTIFF.
+
+        Raises:
+            GalleryError: no tiles, an unknown kind, or `path` holds something else.
+        """
+        if kind not in KINDS:
+            raise GalleryError(f"Galleries of kind {kind!r} do not exist: use one of {', '.join(KINDS)}.")
+        found = tiles_of(
+            source, tile_metres=tile_metres, stride_metres=stride_metres, pixels=pixels, kind=kind, utm_zone=utm_zone
+        )
+        cut = found.kind in ("world", "ortho")
+        about = {
+            "fingerprint": encoder.fingerprint,
+            "kind": kind,
+            "source": found.label,
+            "tile_metres": float(tile_metres) if cut else None,
+            "stride_metres": float(stride_metres or tile_metres) if cut else None,
+        }
+        if path is None:
+            tiles, descriptors, views = _encode(found, encoder, kind, batch, progress, None, None)
+            return cls(tiles, descriptors, views=views, **about)
+        target = Path(path)
+        _check_target(target)
+        with atomic_path(target) as folder:
+            (folder / "tiles").mkdir(parents=True)
+            home = None if found.in_files and not copy_tiles else folder
+            tiles, descriptors, _ = _encode(found, encoder, kind, batch, progress, home, target)
+            cls(tiles, descriptors, **about)._write(folder)
+        return cls.open(target)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], encoder: Encoder | None = None) -> Self:
+        """Open a kept gallery without encoding anything; with `encoder`, check that it made the gallery.
+
+        Raises:
+            GalleryError: no gallery there, a damaged one, or one of another encoder.
+        """
+        folder = Path(path)
+        if not (folder / FILES[0]).is_file():
+            raise GalleryError(
+                f"There is no gallery at {folder}: build one with `xview gallery build SOURCE --out DIR`."
+            )
+        try:
+            from pyarrow import parquet
+            from safetensors.numpy import load_file
+
+            about = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
+            descriptors = load_file(folder / FILES[1])["descriptors"]
+            rows = parquet.read_table(folder / FILES[2]).to_pylist()
+            written = about.pop("format")
+            about = {k: about[k] for k in ("fingerprint", "kind", "source", "tile_metres", "stride_metres")}
+            tiles = tuple(Tile(**{k: row[k] for k in Tile.__dataclass_fields__}) for row in rows)
+        except Exception as error:
+            raise GalleryError(
+                f"The gallery at {folder} is damaged ({type(error).__name__}: {error}): build it again."
+            ) from None
+        if written != FORMAT:
+            raise GalleryError(f"The gallery at {folder} has format {written}, not {FORMAT}: build it again.")
+        gallery = cls(tiles, np.ascontiguousarray(descriptors, np.float32), path=folder, **about)
+        if encoder is not None:
+            gallery.check(encoder)
+        return gallery
+
+    def save(self, path: str | os.PathLike[str]) -> "Gallery":
+        """Keep the gallery in a folder, pictures included, and open it there."""
+        target = Path(path)
+        _check_target(target)
+        with atomic_path(target) as folder:
+            (folder / "tiles").mkdir(parents=True)
+            names = [_write_tile(folder, i, self.tile(i)) for i in range(len(self))]
+            tiles = tuple(Tile(**(asdict(t) | {"file": n})) for t, n in zip(self.tiles, names, strict=True))
+            Gallery(tiles, self.descriptors, self.fingerprint, self.kind, self.source,
+                    self.tile_metres, self.stride_metres)._write(folder)  # fmt: skip
+        return Gallery.open(target)
+
+    def _write(self, folder: Path) -> None:
+        import pyarrow
+        from pyarrow import parquet
+        from safetensors.numpy import save_file
+
+        save_file({"descriptors": np.ascontiguousarray(self.descriptors)}, folder / FILES[1])
+        columns = {name: [getattr(tile, name) for tile in self.tiles] for name in Tile.__dataclass_fields__}
+        text = pyarrow.string()
+        kinds = {name: text if name in ("name", "file") else pyarrow.float64() for name in columns}
+        parquet.write_table(
+            pyarrow.table({n: pyarrow.array(v, kinds[n]) for n, v in columns.items()}), folder / FILES[2]
+        )
+        write_json(folder / FILES[0], {
+            "format": FORMAT, "fingerprint": self.fingerprint, "kind": self.kind, "source": self.source,
+            "tile_metres": self.tile_metres, "stride_metres": self.stride_metres,
+            "tiles": len(self), "dimensions": self.descriptors.shape[1],
+        })  # fmt: skip
+
+    def check(self, encoder: Encoder) -> None:
+        """Raise `GalleryError` unless `encoder` is the one that made the descriptors."""
+        if encoder.fingerprint != self.fingerprint:
+            raise GalleryError(
+                f"This gallery was encoded by {self.fingerprint}, the query would be encoded by {encoder.fingerprint}: "
+                "build the gallery again with this model, or open the model it was built with."
+            )
+
+    # What it holds
+
+    def __len__(self) -> int:
+        """Number of tiles."""
+        return len(self.tiles)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Name of each tile."""
+        return [tile.name for tile in self.tiles]
+
+    @cached_property
+    def latlons(self) -> np.ndarray:
+        """(N, 2) degrees WGS84 of the tiles' centres; NaN where unknown."""
+        return np.array([(tile.latitude, tile.longitude) for tile in self.tiles])
+
+    def tile(self, index: int) -> View:
+        """The picture of a tile as a view, with its place, scale and name.
+
+        Raises:
+            GalleryError: there is no such tile or its picture is gone.
+        """
+        if not 0 <= index < len(self):
+            raise GalleryError(f"Tile {index} does not exist: the gallery has tiles 0 to {len(self) - 1}.")
+        if index in self.views:
+            return self.views[index]
+        row = self.tiles[index]
+        if row.file is None:
+            raise GalleryError(f"The gallery keeps no picture of tile {row.name!r}.")
+        file = Path(row.file) if self.path is None else self.path / row.file
+        if not file.is_file():
+            raise GalleryError(f"The picture of tile {row.name!r} is no longer at {file}: put it back or build again.")
+        latlon = None if math.isnan(row.latitude) else (row.latitude, row.longitude)
+        if self.kind == "ground":
+            return GroundView.open(file, heading=None if math.isnan(row.heading) else row.heading, latlon=latlon)
+        scale = None if math.isnan(row.metres_per_pixel) else row.metres_per_pixel
+        return AerialView.open(file, metres_per_pixel=scale, latlon=latlon, name=row.name)
+
+    def distances(self, latlon: tuple[float, float]) -> np.ndarray:
+        """(N,) metres from a place to each tile's centre; NaN where the tile's place is unknown."""
+        metres = np.full(len(self), np.nan)
+        known = np.isfinite(self.latlons).all(1)
+        metres[known] = distance_m(self.latlons[known], latlon)
+        return metres
+
+    # Search
+
+    @overload
+    def search(
+        self, descriptors: Any, k: int = 10, region: Region | None = None, scorer: None = None
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+    @overload
+    def search(
+        self, descriptors: Any, k: int = 10, region: Region | None = None, *, scorer: Scorer
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+
+    def search(
+        self, descriptors: Any, k: int = 10, region: Region | None = None, scorer: Scorer | None = None
+    ) -> tuple[np.ndarray, ...]:
+        """The k best tiles of each query, exactly.
+
+        Args:
+            descriptors: (Q, D) array or tensor.
+            k: how many; fewer come back when the gallery, or the region, has fewer.
+            region: search only there, see `mask`.
+            scorer: None for the inner product (FAISS); else its `score` is used.
+
+        Returns:
+            scores (Q, k) float32, best first, and indices (Q, k) int64; with a scorer also headings (Q, k) degrees.
+
+        Raises:
+            GalleryError: descriptors of another length, k below 1, or a region without tiles.
+        """
+        query = self._query(descriptors)
+        if k < 1:
+            raise GalleryError(f"The {k} best tiles cannot be asked for: give k of at least 1.")
+        kept = None if region is None else np.flatnonzero(self.mask(region))
+        k = min(k, len(self) if kept is None else len(kept))
+        if scorer is None:
+            return self._search_inner(query, k, kept)
+        scores, headings = self._scored(query, scorer, kept)
+        best = torch.topk(scores, k, dim=1)
+        chosen = headings.gather(1, best.indices)
+        indices = best.indices.numpy() if kept is None else kept[best.indices.numpy()]
+        return best.values.numpy(), indices, chosen.numpy()
+
+    def scores(self, descriptors: Any, scorer: Scorer | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Scores (Q, N) of every tile and, with a scorer, headings (Q, N) in degrees."""
+        query = self._query(descriptors)
+        if scorer is None:
+            return query @ self.descriptors.T, None
+        scores, headings = self._scored(query, scorer, None)
+        return scores.numpy(), headings.numpy()
+
+    def mask(self, region: Region) -> np.ndarray:
+        """(N,) bool, the tiles whose centre lies in a region (borders included).
+
+        A region is (lat, lon, radius_m), a circle; (lat0, lon0, lat1, lon1), two opposite corners of a box (the
+        narrower way round the globe); or three or more (lat, lon) corners of a polygon. Tiles of unknown place lie
+        in no region.
+
+        Raises:
+            GalleryError: the region is none of these, or holds no tile.
+        """
+        shape = np.asarray(region, dtype=np.float64)
+        latitude, longitude = self.latlons[:, 0], self.latlons[:, 1]
+        if not np.isfinite(shape).all():
+            raise GalleryError(f"The region {region} holds numbers that are not finite.")
+        if shape.shape == (3,):
+            inside = self.distances((shape[0], shape[1])) <= shape[2]
+        elif shape.shape == (4,):
+            inside = _in_box(latitude, longitude, shape)
+        elif shape.ndim == 2 and shape.shape[1] == 2 and len(shape) >= 3:
+            import shapely
+
+            polygon = shapely.Polygon(shape[:, ::-1])
+            if not polygon.is_valid:
+                raise GalleryError("The region's outline crosses itself: give its corners in order.")
+            shapely.prepare(polygon)
+            inside = shapely.intersects_xy(polygon, longitude, latitude)
+        else:
+            raise GalleryError(
+                f"The region {region} is not understood: give lat,lon,radius_m, or lat0,lon0,lat1,lon1, or 3 corners."
+            )
+        if not inside.any():
+            raise GalleryError(f"No tile lies in the region {region}: the gallery covers {self._extent()}.")
+        return inside
+
+    def _extent(self) -> str:
+        known = self.latlons[np.isfinite(self.latlons).all(1)]
+        if not len(known):
+            return "no known places"
+        low, high = known.min(0), known.max(0)
+        return f"latitudes {low[0]:.5f} to {high[0]:.5f}, longitudes {low[1]:.5f} to {high[1]:.5f}"
+
+    def _query(self, descriptors: Any) -> np.ndarray:
+        array = descriptors.detach().cpu().numpy() if isinstance(descriptors, torch.Tensor) else np.asarray(descriptors)
+        array = np.ascontiguousarray(np.atleast_2d(array), dtype=np.float32)
+        if array.ndim != 2 or array.shape[1] != self.descriptors.shape[1]:
+            raise GalleryError(
+                f"Query descriptors of shape {array.shape} do not fit this gallery's {self.descriptors.shape[1]} "
+                "dimensions: encode the query with the model that built the gallery."
+            )
+        return array
+
+    @cached_property
+    def _index(self) -> Any:
+        import faiss
+
+        index = faiss.IndexFlatIP(self.descriptors.shape[1])
+        index.add(self.descriptors)
+        return index
+
+    def _search_inner(self, query: np.ndarray, k: int, kept: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        if kept is None:
+            return self._index.search(query, k)
+        import faiss
+
+        selector = faiss.IDSelectorBatch(kept.astype(np.int64))
+        return self._index.search(query, k, params=faiss.SearchParameters(sel=selector))
+
+    def _scored(self, query: np.ndarray, scorer: Scorer, kept: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
+        reference = self.descriptors if kept is None else self.descriptors[kept]
+        with torch.inference_mode():
+            scores, headings = scorer.score(torch.from_numpy(query), torch.from_numpy(reference))
+        return scores.float().cpu(), headings.float().cpu()
+
+
+def _encode(
+    source: TileSource,
+    encoder: Encoder,
+    kind: str,
+    batch: int,
+    progress: Progress | None,
+    home: Path | None,
+    target: Path | None,
+) -> tuple[tuple[Tile, ...], np.ndarray, dict[int, View]]:
+    """Encode a source in batches. `home`: write the tiles' pictures there; `target`: refer to files from there."""
+    tiles: list[Tile] = []
+    parts: list[np.ndarray] = []
+    views: dict[int, View] = {}
+    embed: Callable[[list[Any]], Any] = encoder.embed_aerial if kind == "aerial" else getattr(encoder, "embed_ground")  # noqa: B009
+    for group in _batches(source.views, batch):
+        parts.append(_as_array(embed([view for _, view in group]), len(group)))
+        for name, view in group:
+            index = len(tiles)
+            if home is not None:
+                file: str | None = _write_tile(home, index, view)
+            elif source.in_files and view.source is not None:
+                file = _relative(view.source, target)
+            else:
+                file, views[index] = None, view
+            tiles.append(_row(name, view, file))
+        if progress is not None:
+            progress(len(tiles), source.total or 0)
+    if not tiles:
+        raise GalleryError(f"{source.label} holds no tile of the asked size: ask for smaller tiles or a larger area.")
+    if len({tile.name for tile in tiles}) < len(tiles):
+        raise GalleryError(f"{source.label} holds several tiles of one name: give each its own.")
+    return tuple(tiles), np.concatenate(parts), views
+
+
+def _batches(views: Iterator[tuple[str, View]], size: int) -> Iterator[list[tuple[str, View]]]:
+    while group := list(islice(views, max(1, size))):
+        yield group
+
+
+def _as_array(descriptors: Any, count: int) -> np.ndarray:
+    array = descriptors.detach().cpu().numpy() if isinstance(descriptors, torch.Tensor) else np.asarray(descriptors)
+    if array.ndim != 2 or len(array) != count:
+        raise GalleryError(f"The encoder returned shape {array.shape} for {count} tiles: it must return (N, D).")
+    return array.astype(np.float32)
+
+
+def _row(name: str, view: View, file: str | None) -> Tile:
+    latitude, longitude = view.latlon or (math.nan, math.nan)
+    scale = getattr(view, "metres_per_pixel", None)
+    heading = getattr(view, "heading", None)
+    unknown = math.nan
+    return Tile(name, latitude, longitude, unknown if scale is None else scale, unknown if heading is None else heading,
+                file)  # fmt: skip
+
+
+def _write_tile(folder: Path, index: int, view: View) -> str:
+    file = f"tiles/{index:07d}.jpg"
+    write_image(folder / file, view.image, quality=JPEG_QUALITY)
+    return file
+
+
+def _relative(file: str, target: Path | None) -> str:
+    return str(Path(file).resolve()) if target is None else os.path.relpath(Path(file).resolve(), target.resolve())
+
+
+def _check_target(path: Path) -> None:
+    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / FILES[0]).is_file()):
+        raise GalleryError(f"{path} already holds something that is no gallery: choose another folder.")
+
+
+def _in_box(latitude: np.ndarray, longitude: np.ndarray, box: np.ndarray) -> np.ndarray:
+    south, north = sorted((box[0], box[2]))
+    west, east = sorted((box[1], box[3]))
+    with np.errstate(invalid="ignore"):
+        rows = (latitude >= south) & (latitude <= north)
+        between = (longitude >= west) & (longitude <= east)
+        return rows & (between if east - west <= 180 else (longitude <= west) | (longitude >= east))
