@@ -9,7 +9,7 @@ whole or absent.
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -22,14 +22,14 @@ import torch
 from xview_demo.errors import GalleryError
 from xview_demo.files import atomic_path, write_json
 from xview_demo.geometry.geodesy import distance_m
-from xview_demo.images import write_image
+from xview_demo.geometry.regions import Region, region_mask
+from xview_demo.images import encode_jpeg, write_image
 from xview_demo.tiles import AerialView, GroundView, TileSource, View, tiles_of
 
 FORMAT = 1
 KINDS = ("aerial", "ground")
 FILES = ("gallery.json", "descriptors.safetensors", "tiles.parquet")
 JPEG_QUALITY = 90
-Region = Sequence[float] | Sequence[Sequence[float]]
 Progress = Callable[[int, int], None]
 
 
@@ -73,7 +73,7 @@ class Gallery:
     tile_metres: float | None = None  # ground width of tiles that were cut from a World or an orthophoto
     stride_metres: float | None = None  # metres between their centres
     path: Path | None = None  # its folder; None = in memory only
-    views: dict[int, View] = field(default_factory=dict, repr=False)  # pictures of an in-memory gallery
+    pictures: dict[int, bytes] = field(default_factory=dict, repr=False)  # JPEG of tiles that are in no file
 
     def __post_init__(self) -> None:
         """Check that rows and descriptors belong together."""
@@ -127,7 +127,7 @@ class Gallery:
             source, tile_metres=tile_metres, stride_metres=stride_metres, pixels=pixels, kind=kind, utm_zone=utm_zone
         )
         cut = found.kind in ("world", "ortho")
-        about = {
+        about: dict[str, Any] = {
             "fingerprint": encoder.fingerprint,
             "kind": kind,
             "source": found.label,
@@ -135,8 +135,8 @@ class Gallery:
             "stride_metres": float(stride_metres or tile_metres) if cut else None,
         }
         if path is None:
-            tiles, descriptors, views = _encode(found, encoder, kind, batch, progress, None, None)
-            return cls(tiles, descriptors, views=views, **about)
+            tiles, descriptors, pictures = _encode(found, encoder, kind, batch, progress, None, None)
+            return cls(tiles, descriptors, pictures=pictures, **about)
         target = Path(path)
         _check_target(target)
         with atomic_path(target) as folder:
@@ -158,17 +158,18 @@ class Gallery:
             raise GalleryError(
                 f"There is no gallery at {folder}: build one with `xview gallery build SOURCE --out DIR`."
             )
-        try:
-            from pyarrow import parquet
-            from safetensors.numpy import load_file
+        from pyarrow import ArrowException, parquet
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
 
-            about = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
+        try:
+            about: dict[str, Any] = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
             descriptors = load_file(folder / FILES[1])["descriptors"]
             rows = parquet.read_table(folder / FILES[2]).to_pylist()
             written = about.pop("format")
             about = {k: about[k] for k in ("fingerprint", "kind", "source", "tile_metres", "stride_metres")}
             tiles = tuple(Tile(**{k: row[k] for k in Tile.__dataclass_fields__}) for row in rows)
-        except Exception as error:
+        except (OSError, ValueError, KeyError, TypeError, ArrowException, SafetensorError) as error:
             raise GalleryError(
                 f"The gallery at {folder} is damaged ({type(error).__name__}: {error}): build it again."
             ) from None
@@ -241,19 +242,24 @@ class Gallery:
         """
         if not 0 <= index < len(self):
             raise GalleryError(f"Tile {index} does not exist: the gallery has tiles 0 to {len(self) - 1}.")
-        if index in self.views:
-            return self.views[index]
         row = self.tiles[index]
-        if row.file is None:
-            raise GalleryError(f"The gallery keeps no picture of tile {row.name!r}.")
-        file = Path(row.file) if self.path is None else self.path / row.file
-        if not file.is_file():
-            raise GalleryError(f"The picture of tile {row.name!r} is no longer at {file}: put it back or build again.")
+        file = self._picture(index)
         latlon = None if math.isnan(row.latitude) else (row.latitude, row.longitude)
         if self.kind == "ground":
             return GroundView.open(file, heading=None if math.isnan(row.heading) else row.heading, latlon=latlon)
         scale = None if math.isnan(row.metres_per_pixel) else row.metres_per_pixel
         return AerialView.open(file, metres_per_pixel=scale, latlon=latlon, name=row.name)
+
+    def _picture(self, index: int) -> Path | bytes:
+        name, file = self.tiles[index].name, self.tiles[index].file
+        if file is None:
+            if index not in self.pictures:
+                raise GalleryError(f"The gallery keeps no picture of tile {name!r}.")
+            return self.pictures[index]
+        place = Path(file) if self.path is None else self.path / file
+        if not place.is_file():
+            raise GalleryError(f"The picture of tile {name!r} is no longer at {place}: put it back or build again.")
+        return place
 
     def distances(self, latlon: tuple[float, float]) -> np.ndarray:
         """(N,) metres from a place to each tile's centre; NaN where the tile's place is unknown."""
@@ -315,33 +321,16 @@ class Gallery:
     def mask(self, region: Region) -> np.ndarray:
         """(N,) bool, the tiles whose centre lies in a region (borders included).
 
-        A region is (lat, lon, radius_m), a circle; (lat0, lon0, lat1, lon1), two opposite corners of a box (the
-        narrower way round the globe); or three or more (lat, lon) corners of a polygon. Tiles of unknown place lie
-        in no region.
+        Regions are those of `geometry.regions.region_mask`: a circle (lat, lon, radius_m), a box (lat0, lon0, lat1,
+        lon1), or the corners (lat, lon) of a polygon. Tiles of unknown place lie in no region.
 
         Raises:
             GalleryError: the region is none of these, or holds no tile.
         """
-        shape = np.asarray(region, dtype=np.float64)
-        latitude, longitude = self.latlons[:, 0], self.latlons[:, 1]
-        if not np.isfinite(shape).all():
-            raise GalleryError(f"The region {region} holds numbers that are not finite.")
-        if shape.shape == (3,):
-            inside = self.distances((shape[0], shape[1])) <= shape[2]
-        elif shape.shape == (4,):
-            inside = _in_box(latitude, longitude, shape)
-        elif shape.ndim == 2 and shape.shape[1] == 2 and len(shape) >= 3:
-            import shapely
-
-            polygon = shapely.Polygon(shape[:, ::-1])
-            if not polygon.is_valid:
-                raise GalleryError("The region's outline crosses itself: give its corners in order.")
-            shapely.prepare(polygon)
-            inside = shapely.intersects_xy(polygon, longitude, latitude)
-        else:
-            raise GalleryError(
-                f"The region {region} is not understood: give lat,lon,radius_m, or lat0,lon0,lat1,lon1, or 3 corners."
-            )
+        try:
+            inside = region_mask(self.latlons, region)
+        except ValueError as error:
+            raise GalleryError(str(error)) from None
         if not inside.any():
             raise GalleryError(f"No tile lies in the region {region}: the gallery covers {self._extent()}.")
         return inside
@@ -377,7 +366,7 @@ class Gallery:
         import faiss
 
         selector = faiss.IDSelectorBatch(kept.astype(np.int64))
-        return self._index.search(query, k, params=faiss.SearchParameters(sel=selector))
+        return self._index.search(query, k, params=faiss.SearchParameters(sel=selector))  # type: ignore[call-arg]
 
     def _scored(self, query: np.ndarray, scorer: Scorer, kept: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
         reference = self.descriptors if kept is None else self.descriptors[kept]
@@ -394,11 +383,11 @@ def _encode(
     progress: Progress | None,
     home: Path | None,
     target: Path | None,
-) -> tuple[tuple[Tile, ...], np.ndarray, dict[int, View]]:
+) -> tuple[tuple[Tile, ...], np.ndarray, dict[int, bytes]]:
     """Encode a source in batches. `home`: write the tiles' pictures there; `target`: refer to files from there."""
     tiles: list[Tile] = []
     parts: list[np.ndarray] = []
-    views: dict[int, View] = {}
+    pictures: dict[int, bytes] = {}
     embed: Callable[[list[Any]], Any] = encoder.embed_aerial if kind == "aerial" else getattr(encoder, "embed_ground")  # noqa: B009
     for group in _batches(source.views, batch):
         parts.append(_as_array(embed([view for _, view in group]), len(group)))
@@ -409,7 +398,7 @@ def _encode(
             elif source.in_files and view.source is not None:
                 file = _relative(view.source, target)
             else:
-                file, views[index] = None, view
+                file, pictures[index] = None, encode_jpeg(view.image, JPEG_QUALITY)
             tiles.append(_row(name, view, file))
         if progress is not None:
             progress(len(tiles), source.total or 0)
@@ -417,7 +406,7 @@ def _encode(
         raise GalleryError(f"{source.label} holds no tile of the asked size: ask for smaller tiles or a larger area.")
     if len({tile.name for tile in tiles}) < len(tiles):
         raise GalleryError(f"{source.label} holds several tiles of one name: give each its own.")
-    return tuple(tiles), np.concatenate(parts), views
+    return tuple(tiles), np.concatenate(parts), pictures
 
 
 def _batches(views: Iterator[tuple[str, View]], size: int) -> Iterator[list[tuple[str, View]]]:
@@ -454,12 +443,3 @@ def _relative(file: str, target: Path | None) -> str:
 def _check_target(path: Path) -> None:
     if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / FILES[0]).is_file()):
         raise GalleryError(f"{path} already holds something that is no gallery: choose another folder.")
-
-
-def _in_box(latitude: np.ndarray, longitude: np.ndarray, box: np.ndarray) -> np.ndarray:
-    south, north = sorted((box[0], box[2]))
-    west, east = sorted((box[1], box[3]))
-    with np.errstate(invalid="ignore"):
-        rows = (latitude >= south) & (latitude <= north)
-        between = (longitude >= west) & (longitude <= east)
-        return rows & (between if east - west <= 180 else (longitude <= west) | (longitude >= east))

@@ -81,6 +81,13 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(to_uint8(image))
 
 
+def encode_jpeg(image: Tensor, quality: int = 92) -> bytes:
+    """A float picture (3, H, W) in [0, 1] as the bytes of a JPEG file."""
+    buffer = io.BytesIO()
+    to_pil(image).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
 def write_image(
     path: str | os.PathLike[str],
     image: Tensor,
@@ -132,8 +139,9 @@ def _from_file(file: Any, name: str, size: int) -> tuple[Tensor, Metadata]:
 def _decode(picture: Image.Image, name: str) -> Tensor:
     width, height = picture.size
     _check_size(width, height, name)
-    if picture.format in ANIMATED and getattr(picture, "n_frames", 1) > 1:
-        raise ImageError(f"{name} is an animation of {picture.n_frames} frames: save one frame as a still picture.")
+    frames = getattr(picture, "n_frames", 1)
+    if picture.format in ANIMATED and frames > 1:
+        raise ImageError(f"{name} is an animation of {frames} frames: save one frame as a still picture.")
     try:
         picture.load()
         upright = ImageOps.exif_transpose(picture)

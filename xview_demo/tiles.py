@@ -196,7 +196,8 @@ def _has_mask(file: Any) -> bool:
 def _place(vrt: Any, column: float, row: float, origin: tuple[float, float]) -> tuple[float, float]:
     from xview_demo.geometry.geodesy import enu_to_latlon
 
-    latitude, longitude = enu_to_latlon(*(vrt.transform * (column, row)), origin)
+    east, north = vrt.transform * (column, row)
+    latitude, longitude = enu_to_latlon(east, north, origin)
     return float(latitude), float(longitude)
 
 

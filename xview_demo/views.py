@@ -133,13 +133,13 @@ class GroundView:
         source = self.image
         rows, columns = source.shape[-2:]
         if self.projection == EQUIRECTANGULAR:
-            key = (height, width, vfov, self.hfov, self.vfov, self.elevation, turn, self.pitch, self.roll)
-            grid, mask = _panorama_grid(*key)
+            grid, mask = _panorama_grid(
+                height, width, vfov, self.hfov, self.vfov, self.elevation, turn, self.pitch, self.roll
+            )
             density = (self.vfov / rows * height / vfov, self.hfov / columns * width / 360)
         else:
             aspect = math.tan(math.radians(self.vfov) / 2) / math.tan(math.radians(self.hfov) / 2)
-            key = (height, width, vfov, self.hfov, aspect, turn, self.pitch, self.roll)
-            grid, mask = _photo_grid(*key)
+            grid, mask = _photo_grid(height, width, vfov, self.hfov, aspect, turn, self.pitch, self.roll)
             tangents = [2 * math.degrees(math.tan(math.radians(fov) / 2)) for fov in (self.vfov, self.hfov)]
             density = (tangents[0] / rows * height / vfov, tangents[1] / columns * width / 360)
         wanted = [max(2, round(n * min(1.0, d))) for n, d in zip((rows, columns), density, strict=True)]
