@@ -1,0 +1,194 @@
+"""The plan while it grows: layered areas, strips, paint, buildings, trees, cars, and a map of what is taken."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .biome import Character, Style
+from .materials import BUILDING, MATERIAL_ID
+from .terrain import Terrain
+
+# Painting order of the areas, from the bottom up.
+LAND, BEACH, YARD, WATER, BASIN, WALK, VERGE, ROAD, ISLAND = range(9)
+TAKEN_ROAD, TAKEN_WATER, TAKEN_BUILDING, TAKEN_OTHER = 1, 2, 4, 8
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Rows or stripes over an area: dark and light lines across `angle`, plus a constant `shift` (both of 128)."""
+
+    angle: float = 0.0  # radians, direction of the normal of the rows
+    spacing: float = 0.0  # metres, 0 none
+    strength: float = 0.0  # amplitude, in units of the pattern raster
+    shift: float = 0.0  # constant offset
+    tramline: float = 0.0  # metres between tractor lanes, 0 none
+
+
+@dataclass
+class Area:
+    """A polygon (outer ring, then holes) of one material."""
+
+    layer: int
+    material: int
+    rings: list[np.ndarray]  # each (n, 2) metres
+    pattern: Pattern | None = None
+
+
+@dataclass
+class Strip:
+    """A thin upright thing along a line: hedge, fence, wall."""
+
+    material: int
+    height: float  # metres above ground
+    width: float  # metres
+    points: np.ndarray  # (n, 2)
+
+
+@dataclass
+class Line:
+    """Something painted along a line: white, yellow, or a shade of the pattern raster."""
+
+    colour: str  # "white", "yellow" or "shade"
+    width: float  # metres
+    points: np.ndarray  # (n, 2)
+    value: float = 0.0  # offset of the pattern raster, for a shade
+
+
+def rectangle(east: float, north: float, cos: float, sin: float, half_length: float, half_width: float) -> np.ndarray:
+    """Corners (4, 2) of a rectangle, counter-clockwise, u along (cos, sin)."""
+    u = np.array([cos, sin]) * half_length
+    v = np.array([-sin, cos]) * half_width
+    centre = np.array([east, north])
+    return np.stack([centre - u - v, centre + u - v, centre + u + v, centre - u + v])
+
+
+class Draft:
+    """A growing plan. All positions are (east, north) in metres from the centre."""
+
+    def __init__(self, character: Character, size: float, terrain: Terrain) -> None:
+        self.character, self.size, self.terrain = character, size, terrain
+        self.areas: list[Area] = []
+        self.strips: list[Strip] = []
+        self.lines: list[Line] = []
+        self.rows: list[list[float]] = []
+        self.roof_materials: list[int] = []
+        self.trees: list[np.ndarray] = []  # (n, 5): east, north, radius, height, kind
+        self.posts: list[tuple[float, float, float, int]] = []  # east, north, height, material
+        self.parked: list[tuple[float, ...]] = []  # east, north, heading, lorry
+        self.moving: list[tuple[float, ...]] = []
+        self.viewpoints: list[np.ndarray] = []  # (n, 3)
+        self.pad = 24.0
+        self.cells = int(np.ceil(size + 2 * self.pad))
+        self.taken = np.zeros((self.cells, self.cells), np.uint8)  # 1 m cells, bits TAKEN_*
+
+    # Map of what is taken
+    def cell(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Row and column of the 1 m cells of points (…, 2), clipped to the map."""
+        half = self.size / 2 + self.pad
+        col = np.clip((points[..., 0] + half).astype(np.intp), 0, self.cells - 1)
+        row = np.clip((half - points[..., 1]).astype(np.intp), 0, self.cells - 1)
+        return row, col
+
+    def free(self, points: np.ndarray, bits: int = 255) -> bool:
+        """Whether none of the points lies on something taken."""
+        row, col = self.cell(points)
+        return not (self.taken[row, col] & bits).any()
+
+    def claim(self, rings: list[np.ndarray], bit: int) -> None:
+        """Mark polygons (outer rings and holes, even-odd) as taken."""
+        half = self.size / 2 + self.pad
+        pixels = [np.round((np.stack([r[:, 0] + half, half - r[:, 1]], -1) - 0.5) * 16).astype(np.int32) for r in rings]
+        lo = np.maximum(np.min([p.min(0) for p in pixels], 0) // 16 - 1, 0)
+        hi = np.minimum(np.max([p.max(0) for p in pixels], 0) // 16 + 2, self.cells)
+        if (hi <= lo).any():
+            return
+        view = self.taken[lo[1] : hi[1], lo[0] : hi[0]]
+        mask = np.zeros(view.shape, np.uint8)
+        cv2.fillPoly(mask, [p - (lo * 16).astype(np.int32) for p in pixels], bit, shift=4)
+        view |= mask
+
+    def room(self, corners: np.ndarray, bits: int = 255, inset: float = 0.4) -> bool:
+        """Whether a rectangle (4, 2) is free, tested on a lattice of about 2 m."""
+        a, b, d = corners[0], corners[1] - corners[0], corners[3] - corners[0]
+        lu, lv = max(np.hypot(*b), 0.1), max(np.hypot(*d), 0.1)
+        u = np.linspace(min(inset / lu, 0.5), max(1 - inset / lu, 0.5), max(int(lu / 2) + 1, 2))
+        v = np.linspace(min(inset / lv, 0.5), max(1 - inset / lv, 0.5), max(int(lv / 2) + 1, 2))
+        return self.free(a + u[:, None, None] * b + v[None, :, None] * d, bits)
+
+    def inside(self, points: np.ndarray, margin: float = 0.0) -> bool:
+        """Whether all points are inside the world's square, widened by `margin`."""
+        return bool((np.abs(points) <= self.size / 2 + margin).all())
+
+    # Things
+    def area(self, layer: int, material: str, *rings: np.ndarray, pattern: Pattern | None = None) -> None:
+        """Add a polygon of one material."""
+        self.areas.append(Area(layer, MATERIAL_ID[material], [np.asarray(r, float) for r in rings], pattern))
+
+    def strip(self, material: str, height: float, width: float, points: np.ndarray) -> None:
+        """Add a hedge, fence or wall along a line."""
+        self.strips.append(Strip(MATERIAL_ID[material], height, width, np.asarray(points, float)))
+
+    def line(self, colour: str, width: float, points: np.ndarray, value: float = 0.0) -> None:
+        """Add paint or a shade along a line."""
+        self.lines.append(Line(colour, width, np.asarray(points, float), value))
+
+    def post(self, points: np.ndarray, height: float, material: str = "pole") -> None:
+        """Add posts at points (n, 2)."""
+        for east, north in np.atleast_2d(points):
+            self.posts.append((float(east), float(north), height, MATERIAL_ID[material]))
+
+    def plant(self, points: np.ndarray, radius: np.ndarray, height: np.ndarray, kind: np.ndarray) -> None:
+        """Add trees: crown radius and total height in metres, kind a crown material id."""
+        if len(points):
+            columns = [np.broadcast_to(np.asarray(v, float), (len(points),)) for v in (radius, height, kind)]
+            self.trees.append(np.column_stack([points, *columns]))
+
+    def building(
+        self, rng: np.random.Generator, look: dict[str, object], place: tuple[float, float, float, float, float, float],
+        height: float, *, roof: int = 0, rise: float = 0.0, lift: float = 0.0, ground_floor: int = 0,
+        roof_material: str | None = None, claim: bool = True,
+    ) -> float:  # fmt: skip
+        """Add one box. `place` is (east, north, cos, sin, half_length, half_width); returns the absolute eave.
+
+        `height` is from the ground (or, with `lift`, from that absolute elevation) to the eave.
+        """
+        east, north, cos, sin, hl, hw = place
+        if roof and hw > hl:
+            cos, sin, hl, hw = -sin, cos, hw, hl
+        corners = rectangle(east, north, cos, sin, hl, hw)
+        levels = self.terrain.height(np.vstack([corners, [[east, north]]]))
+        base = lift if lift else float(levels.min())
+        eave = base + height if lift else float(levels[-1]) + height
+        self.rows.append(
+            [east, north, cos, sin, hl, hw, base, eave, rise if roof else 0.0, roof, look["storey"], look["bay"],
+             *look["window"], ground_floor, *look["wall"], *look["trim"], *look["roof"], look["texture"], rng.random()]
+        )  # fmt: skip
+        self.roof_materials.append(MATERIAL_ID[roof_material or str(look["roof_material"])])
+        if claim:
+            self.claim([corners], TAKEN_BUILDING)
+        return eave
+
+
+assert len(BUILDING) == 27
+
+
+def look_of(rng: np.random.Generator, style: Style, spread: float = 0.05) -> dict[str, object]:
+    """Draw the appearance of one building from a style."""
+    def colour(choices: tuple[tuple[float, float, float], ...]) -> list[float]:
+        base = np.array(choices[rng.integers(len(choices))])
+        tone = base * (1 + spread * rng.normal()) + spread * 0.3 * rng.normal(size=3)
+        return [float(v) for v in np.clip(tone, 0.03, 0.95)]
+
+    return {
+        "wall": colour(style.walls),
+        "roof": colour(style.roofs),
+        "trim": colour(style.trim),
+        "texture": float(style.textures[rng.integers(len(style.textures))]),
+        "storey": float(rng.uniform(*style.storey)),
+        "bay": float(rng.uniform(*style.bay)),
+        "window": [float(v) for v in np.clip(np.array(style.window) * rng.uniform(0.88, 1.12, 3), 0.05, 0.95)],
+        "roof_material": style.roof_material,
+        "roof_type": int(style.roof_types[rng.integers(len(style.roof_types))]),
+        "pitch": float(rng.uniform(*style.pitch)),
+    }

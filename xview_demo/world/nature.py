@@ -1,0 +1,187 @@
+"""Land without houses: fields, woods, meadows, parks, hedgerows, and the water of the world."""
+
+import numpy as np
+
+from .biome import pick
+from .draft import BEACH, LAND, TAKEN_WATER, WATER, YARD, Draft, Pattern
+from .materials import MATERIAL_ID
+from .parcels import Lot, area_of, clip, contains, inset, scatter
+from .terrain import blob, curve, ribbon
+
+BROADLEAF, CONIFER, PALM, SHRUB = (MATERIAL_ID[k] for k in ("broadleaf", "conifer", "palm", "shrub"))
+CROPS = {"crop_green": 0.3, "crop_yellow": 0.2, "crop_young": 0.16, "stubble": 0.1, "ploughed": 0.12, "meadow": 0.12}
+
+
+def plant(
+    draft: Draft, rng: np.random.Generator, spots: np.ndarray, low: float = 1.8, high: float = 4.2, *,
+    conifers: float | None = None, shrubs: float = 0.0, solid: bool = True,
+) -> None:  # fmt: skip
+    """Plant mixed trees where nothing stands; crown radii between `low` and `high` metres."""
+    c = draft.character
+    if not len(spots):
+        return
+    row, col = draft.cell(spots)
+    spots = spots[draft.taken[row, col] == 0] if solid else spots
+    n = len(spots)
+    if not n:
+        return
+    draw = rng.random(n)
+    share = c.conifers if conifers is None else conifers
+    kind = np.where(draw < share, CONIFER, BROADLEAF)
+    kind = np.where(rng.random(n) < c.palms, PALM, kind)
+    kind = np.where(rng.random(n) < shrubs, SHRUB, kind)
+    radius = (low + (high - low) * rng.beta(1.6, 2.0, n)) * c.tree_size
+    radius = np.where(kind == CONIFER, radius * 0.72, np.where(kind == PALM, rng.uniform(1.6, 2.6, n), radius))
+    radius = np.where(kind == SHRUB, rng.uniform(0.5, 1.3, n), radius)
+    slender = np.where(kind == CONIFER, rng.uniform(4, 6.2, n), rng.uniform(2.0, 2.9, n))
+    height = np.where(kind == PALM, rng.uniform(5, 13, n), radius * slender + 1.2)
+    height = np.where(kind == SHRUB, radius * rng.uniform(1.0, 1.7, n), height)
+    draft.plant(spots, radius, height, kind)
+
+
+def clear(draft: Draft, spots: np.ndarray, reach: float) -> np.ndarray:
+    """The spots with nothing taken within `reach` metres (tested in eight directions)."""
+    if not len(spots):
+        return spots
+    angle = np.arange(8) * np.pi / 4
+    ring = np.concatenate([[[0, 0]], np.stack([np.cos(angle), np.sin(angle)], -1) * reach])
+    row, col = draft.cell(spots[:, None] + ring)
+    return spots[(draft.taken[row, col] == 0).all(1)]
+
+
+def wood(draft: Draft, points: np.ndarray, rng: np.random.Generator, spacing: float | None = None) -> None:
+    """A closed wood with a ragged edge and clearings."""
+    draft.area(LAND, "meadow" if rng.random() < 0.6 else "soil", points, pattern=Pattern(shift=-14))
+    spacing = spacing or float(rng.uniform(5.0, 7.0))
+    spots = scatter(points, spacing, rng)
+    wave = np.sin(spots[:, 0] / 37 + rng.uniform(0, 6)) + np.sin(spots[:, 1] / 29 + rng.uniform(0, 6))
+    density = np.clip(rng.uniform(0.9, 1.4) + 0.35 * wave, 0.1, 1)
+    spots = clear(draft, spots[rng.random(len(spots)) < density], 2.2)
+    conifers = float(np.clip(draft.character.conifers + rng.normal(0, 0.25), 0, 1))
+    plant(draft, rng, spots, spacing * 0.42, spacing * 0.82, conifers=conifers, shrubs=0.06)
+
+
+def field_edges(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> None:
+    """A hedgerow with trees, a fence, or nothing along each side of a field."""
+    c = draft.character
+    edge = inset(points, 1.2)
+    for a, b in zip(edge, np.roll(edge, -1, 0), strict=True):
+        long = float(np.hypot(*(b - a)))
+        if long < 25:
+            continue
+        if rng.random() < c.hedges * 0.8:
+            draft.strip("hedge", rng.uniform(1.2, 2.6), rng.uniform(1.2, 2.4), np.stack([a, b]))
+            n = rng.poisson(long / rng.uniform(12, 60))
+            spots = a + rng.random((n, 1)) * (b - a) + rng.normal(0, 0.6, (n, 2))
+            plant(draft, rng, clear(draft, spots, 2.5), 2, 5, conifers=0.05, shrubs=0.2)
+        elif rng.random() < 0.25:
+            draft.strip("fence", 1.2, 0.2, np.stack([a, b]))
+
+
+def field(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> None:
+    """Farmland: cut into strips and blocks, each with a crop, a direction of rows and tractor lanes."""
+    largest = float(rng.choice([9000, 18000, 35000])) * rng.uniform(0.7, 1.4)
+    todo = [Lot(points, np.zeros(len(points), bool))]
+    while todo:
+        lot = todo.pop()
+        size = area_of(lot.points)
+        if size < 40:
+            continue
+        d = np.roll(lot.points, -1, 0) - lot.points
+        main = int(np.argmax(np.hypot(d[:, 0], d[:, 1])))
+        along = d[main] / max(np.hypot(*d[main]), 1e-9)
+        across = np.array([-along[1], along[0]])
+        u, v = lot.points @ along, lot.points @ across
+        if size > largest or max(np.ptp(u), np.ptp(v)) > 420:
+            normal = along if np.ptp(u) > np.ptp(v) * rng.uniform(0.7, 1.2) else across
+            w = lot.points @ normal
+            at = normal * (w.min() + np.ptp(w) * rng.uniform(0.35, 0.65))
+            turn = rng.normal(0, 0.05)
+            normal = np.array([normal[0] - turn * normal[1], normal[1] + turn * normal[0]])
+            todo.extend(piece for piece in (clip(lot, at, normal), clip(lot, at, -normal)) if piece is not None)
+            continue
+        _crop(draft, lot.points, along, across, rng)
+
+
+def _crop(draft: Draft, points: np.ndarray, along: np.ndarray, across: np.ndarray, rng: np.random.Generator) -> None:
+    crop = pick(rng, CROPS)
+    normal = across if rng.random() < 0.85 else along
+    angle = float(np.arctan2(normal[1], normal[0]))
+    strength, spacing = rng.uniform(6, 24), rng.choice([1.6, 2.2, 3.0, 4.5])
+    tram = float(rng.choice([0, 12, 18, 24])) if crop.startswith("crop") or crop == "stubble" else 0.0
+    shift = rng.uniform(-14, 14)
+    if crop == "meadow":
+        strength, spacing = rng.uniform(0, 7), 8.0
+    if rng.random() < 0.06 and crop != "meadow":  # orchard or vineyard
+        draft.area(LAND, "meadow", points, pattern=Pattern(angle, 5.0, 8.0))
+        u = np.arange(-400, 400, rng.uniform(4.5, 7))
+        middle = points.mean(0)
+        spots = (middle + u[:, None, None] * along + u[None, :, None] * across).reshape(-1, 2)
+        spots = spots[contains(inset(points, 3), spots)]
+        plant(draft, rng, clear(draft, spots, 1.5), 1.2, 2.2, conifers=0.0)
+    else:
+        pattern = Pattern(angle, float(spacing), float(strength), float(shift), tram)
+        draft.area(LAND, crop, points, pattern=pattern)
+    field_edges(draft, points, rng)
+
+
+def meadow(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> None:
+    """Rough grass with single trees and bushes."""
+    draft.area(LAND, "meadow" if rng.random() < 0.75 else "dry_grass", points, pattern=Pattern(shift=rng.uniform(-8, 8)))
+    spots = scatter(points, rng.uniform(14, 40), rng, 0.9)
+    plant(draft, rng, clear(draft, spots, 2.5), 1.5, 5, shrubs=0.4)
+
+
+def park(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> None:
+    """Lawn, winding paths, groups of trees, a pond, benches of shrubs."""
+    draft.area(LAND, "lawn", points, pattern=Pattern(rng.uniform(0, 3.14), 4.0, rng.uniform(0, 8)))
+    lo, hi = points.min(0), points.max(0)
+    middle, reach = (lo + hi) / 2, float(np.hypot(*(hi - lo)) / 2)
+    for k in range(int(rng.integers(2, 4))):
+        angle = rng.uniform(0, np.pi) + k
+        way = np.array([np.cos(angle), np.sin(angle)]) * reach
+        path = curve(rng, middle - way, middle + way, 0.05, 6.0)
+        path = path[contains(points, path)]
+        if len(path) > 3:
+            draft.area(YARD, "paving" if rng.random() < 0.5 else "gravel", ribbon(path, 2.2))
+            headings = np.degrees(np.arctan2(*(path[1:] - path[:-1]).T))
+            draft.viewpoints.append(np.column_stack([path[:-1], headings % 360]))
+            draft.claim([ribbon(path, 2.6)], 8)
+    if rng.random() < 0.4 and reach > 45:
+        spot = middle + rng.uniform(-0.3, 0.3, 2) * (hi - lo)
+        pond = blob(rng, spot, reach * rng.uniform(0.1, 0.22), 0.3)
+        if contains(points, pond).all() and draft.free(pond):
+            draft.area(WATER, "river", pond)
+            draft.claim([pond], TAKEN_WATER)
+    spots = scatter(points, rng.uniform(8, 15), rng, 0.9)
+    wave = np.sin(spots[:, 0] / 19 + rng.uniform(0, 6)) + np.sin(spots[:, 1] / 23 + rng.uniform(0, 6))
+    spots = spots[wave > rng.uniform(-1.2, 0.4)]
+    plant(draft, rng, clear(draft, spots, 2.0), 2.2, 5.2, shrubs=0.12)
+
+
+def waste(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> None:
+    """Bare land: sand, scrub, rock; gravel and weeds in wetter places."""
+    c = draft.character
+    draft.area(LAND, pick(rng, c.ground), points, pattern=Pattern(shift=rng.uniform(-10, 10)))
+    for spot in scatter(points, 30, rng)[:12]:
+        patch = blob(rng, spot, rng.uniform(2, 8), 0.4, 16)
+        if contains(points, patch).all():
+            draft.area(LAND, str(rng.choice(["rock", "dry_grass", "soil"])), patch)
+    spots = scatter(points, rng.uniform(5, 11), rng, 0.9)
+    plant(draft, rng, clear(draft, spots, 1.2), 1.0, 3.0, shrubs=0.85)
+
+
+def finish_nature(draft: Draft, rng: np.random.Generator) -> None:
+    """Draw the river, lakes, sea and beaches over the land, and plant the banks."""
+    terrain = draft.terrain
+    for outline in terrain.beaches:
+        draft.area(BEACH, "sand", outline)
+        spots = outline[rng.integers(len(outline), size=60)] + rng.normal(0, 12, (60, 2))
+        plant(draft, rng, clear(draft, spots, 2), 1, 2.4, shrubs=0.5)
+    for outline in [*terrain.rivers, *terrain.lakes]:
+        draft.area(WATER, "river", outline)
+        spots = inset(outline, -rng.uniform(3, 6)) + rng.normal(0, 1.5, outline.shape)
+        spots = spots[rng.random(len(spots)) < rng.uniform(0.1, 0.7)]
+        plant(draft, rng, clear(draft, spots, 2.0), 1.5, 4.5, shrubs=0.3)
+    for outline in terrain.seas:
+        draft.area(WATER, "sea", outline)
