@@ -5,9 +5,9 @@ import shapely
 
 from .biome import Character, pick
 from .buildings import (
-    SOLID, any_style, church, city_house, fits, garage, house, local, neighbourhood, shed, slab, tower, warehouse,
+    SOLID, any_style, barn, church, city_house, fits, garage, house, local, neighbourhood, shed, slab, tower, warehouse,
 )  # fmt: skip
-from .draft import BASIN, LAND, TAKEN_OTHER, TAKEN_WATER, YARD, Draft, Pattern, rectangle
+from .draft import BASIN, LAND, PLOT, TAKEN_OTHER, TAKEN_WATER, YARD, Draft, Pattern, rectangle
 from .nature import clear, field, meadow, park, plant, waste, wood
 from .parcels import Front, Lot, area_of, contains, front_of, inset, lot_of, scatter, split
 from .roads import Network, Road
@@ -27,7 +27,6 @@ def fill_blocks(draft: Draft, network: Network, blocks: list[Block], rng: np.ran
     c = draft.character
     half = draft.size / 2
     everything = np.array([[-half - 30, -half - 30], [half + 30, -half - 30], [half + 30, half + 30], [-half - 30, half + 30]])
-    draft.areas.insert(0, draft.areas.pop()) if False else None
     draft.area(LAND, pick(rng, c.ground), everything)
     _claim_water(draft)
     rural = c.networks.get("country", 0) and not any(road.kind == "street" and road.pavement > 1 for road in network.roads)
@@ -36,7 +35,13 @@ def fill_blocks(draft: Draft, network: Network, blocks: list[Block], rng: np.ran
     if country or c.networks == {"country": 1.0}:
         lots = ribbon_lots(draft, network, rng)
     land = c.edge_uses if (country and c.edge_uses) else c.uses
-    built = [(lot, neighbourhood(rng, c.houses)) for lot in lots]
+    mark = len(draft.areas)
+    styles = neighbourhood(rng, c.houses)
+    for lot in lots:
+        homestead(draft, lot, rng, styles if rng.random() < 0.7 else neighbourhood(rng, c.houses))
+        draft.claim([lot.points], TAKEN_OTHER)
+    for area in draft.areas[mark:]:
+        area.layer = max(area.layer, PLOT)
     for block in blocks:
         distance = float(np.hypot(*(block.points.mean(0) - network.centre)))
         if c.edge_uses and distance > c.core:
@@ -53,8 +58,6 @@ def fill_blocks(draft: Draft, network: Network, blocks: list[Block], rng: np.ran
                 FILLERS[pick(rng, land)](draft, piece, rng)
         else:
             FILLERS[use](draft, lot_of(block), rng)
-    for lot, styles in built:
-        home(draft, lot, rng, styles)
 
 
 def quarters(block: Block, rng: np.random.Generator) -> list[Lot]:
@@ -300,6 +303,24 @@ def march(
                 u += 2.0
 
 
+def homestead(draft: Draft, lot: Lot, rng: np.random.Generator, styles: list) -> None:
+    """A house on a country lot; on a large lot a farm with barns around a yard."""
+    home(draft, lot, rng, styles)
+    front = front_of(lot)
+    if front is None or front.length < 32 or rng.random() < 0.25:
+        return
+    yard_at = front.start + front.along * front.length * 0.5 + front.inward * front.depth * 0.66
+    yard = rectangle(*yard_at, *front.along, front.length * 0.38, front.depth * 0.24)
+    draft.area(YARD, pick(rng, {"gravel": 0.4, "concrete": 0.35, "dirt_track": 0.25}), yard)
+    for _ in range(6):
+        u, v = rng.uniform(-0.36, 0.36) * front.length, rng.uniform(-0.26, 0.26) * front.depth
+        spot = yard_at + front.along * u + front.inward * v
+        axis = front.along if rng.random() < 0.6 else front.inward
+        place = (spot[0], spot[1], axis[0], axis[1], rng.uniform(6, 17), rng.uniform(4, 8))
+        if fits(draft, place, lot.points, 0.5):
+            barn(draft, rng, place)
+
+
 def terrace(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     """Row houses around the block, yards with fences behind them."""
     c = draft.character
@@ -308,12 +329,14 @@ def terrace(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     width = c.lot_width * rng.uniform(0.9, 1.15)
     setback = c.setback * rng.uniform(0.7, 1.3)
     levels = c.storeys + rng.normal(0, 0.2)
-    run: list[tuple[float, list]] = []
+    front = front_of(lot)
+    spare = (front.depth if front else 60.0) / 2 - setback - c.lot_depth
+    alley = 2.2 if spare > 9 and rng.random() < 0.4 else 0.0
+    rear = float(np.clip(spare - alley, 4, 26))
 
     def build(place: tuple) -> None:
         chosen = style
         city_house(draft, rng, chosen, place, levels, 0.04)
-        rear = rng.uniform(6, 12)
         mat = pick(rng, {"lawn": 0.5, "paving": 0.2, "concrete": 0.15, "soil": 0.15})
         corners = np.stack([local(place, s * place[4], v) for s, v in ((-1, place[5]), (1, place[5]), (1, place[5] + rear), (-1, place[5] + rear))])
         draft.area(LAND, mat, corners, pattern=Pattern(shift=rng.uniform(-12, 12)))
@@ -326,12 +349,21 @@ def terrace(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
             if rng.random() < 0.5:
                 edge = np.stack([local(place, -place[4] + 1.6, -place[5] - setback + 0.4), local(place, place[4], -place[5] - setback + 0.4)])
                 draft.strip("hedge" if rng.random() < c.hedges else "wall", rng.uniform(0.6, 1.2), 0.4, edge)
-        if rng.random() < c.garden_trees * 0.4:
-            spot = local(place, rng.uniform(-1, 1) * place[4] * 0.5, place[5] + rear * 0.7)
-            plant(draft, rng, clear(draft, spot[None], 1.5), 1.4, 3.8)
-        run.append((0.0, []))
+        if rear > 7 and rng.random() < 0.3:
+            box_at = local(place, rng.uniform(-0.3, 0.3) * place[4], place[5] + rear - 2.5)
+            box = (box_at[0], box_at[1], place[2], place[3], rng.uniform(1.2, 2.8), rng.uniform(1.0, 2.4))
+            if fits(draft, box, None):
+                (garage if alley and box[5] > 1.6 else shed_of)(draft, rng, style, box)
+        n = int(rng.poisson(c.garden_trees * rear / 12))
+        spots = np.array([local(place, rng.uniform(-1, 1) * place[4] * 0.7, place[5] + rear * rng.uniform(0.3, 1)) for _ in range(n)])
+        plant(draft, rng, clear(draft, spots.reshape(-1, 2), 1.5), 1.3, 3.8, shrubs=0.25)
 
     march(draft, lot, rng, (width * 0.92, width * 1.08), (c.lot_depth * 0.85, c.lot_depth * 1.1), setback, build, 0.03)
+
+
+def shed_of(draft: Draft, rng: np.random.Generator, style, place: tuple) -> None:
+    """A shed, whatever the style of its house."""
+    shed(draft, rng, place)
 
 
 def perimeter(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
@@ -344,15 +376,16 @@ def perimeter(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     def build(place: tuple) -> None:
         city_house(draft, rng, any_style(rng, styles), place, max(2, levels + rng.normal(0, 1.0)), 0.45)
 
-    march(draft, lot, rng, (11, 30), (10, 16.5), rng.choice([0.0, 0.0, 1.5]), build, 0.06)
-    court = inset(lot.points, 19)
+    march(draft, lot, rng, (11, 30), (12, 19), rng.choice([0.0, 0.0, 1.5]), build, 0.06)
+    court = inset(lot.points, 20)
     if area_of(court) < 120 or not contains(lot.points, court).all():
         return
-    for spot in scatter(court, rng.uniform(13, 26), rng)[:14]:
+    packed = rng.random() < 0.6
+    for spot in scatter(court, rng.uniform(10, 15) if packed else rng.uniform(16, 28), rng, 0.25)[:60]:
         turn = lot.points[1] - lot.points[0]
         turn = turn / max(np.hypot(*turn), 1e-9)
-        box = (spot[0], spot[1], turn[0], turn[1], rng.uniform(3, 9), rng.uniform(3, 6))
-        if rng.random() < 0.5 and fits(draft, box, lot.points):
+        box = (spot[0], spot[1], turn[0], turn[1], rng.uniform(3, 9), rng.uniform(3, 6.5))
+        if rng.random() < (0.85 if packed else 0.4) and fits(draft, box, lot.points):
             city_house(draft, rng, any_style(rng, styles), box, rng.uniform(1, max(levels * 0.6, 1.1)), 0.0, rear=False)
     plant(draft, rng, clear(draft, scatter(court, 9, rng), 2.0)[:: int(rng.integers(1, 5))], 2, 4.5)
 
@@ -421,7 +454,7 @@ def bays(draft: Draft, corners: np.ndarray, rng: np.random.Generator, full: floa
         for k in np.flatnonzero(rng.random(n) < full):
             spot = a + (x[k] + 1.27) * u + (y + 2.4 + rng.normal(0, 0.15)) * v
             draft.parked.append((*spot, heading + 180 * int(rng.integers(2)) + rng.normal(0, 1.5), 0.0))
-        y += 4.9 if (len(strokes) % 2 == 1 and len(strokes) > 1) or len(strokes) == 0 else 11.2
+        y += 4.9 if len(strokes) % 2 == 0 else 11.2
     if strokes:
         draft.line("yellow" if c.yellow and rng.random() < 0.3 else "white", 0.11, np.concatenate(strokes))
 
@@ -429,16 +462,20 @@ def bays(draft: Draft, corners: np.ndarray, rng: np.random.Generator, full: floa
 def carpark(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     """A block that is a car park with some trees."""
     draft.area(LAND, "asphalt" if rng.random() < 0.6 else "worn_asphalt", lot.points)
-    front = front_of(lot)
-    if front is not None:
-        for scale in (0.95, 0.8, 0.65, 0.5):
+    full = float(rng.uniform(0.1, 0.9))
+    for piece in split(lot, rng.uniform(60, 90), rng.uniform(36, 62), rng):
+        front = front_of(piece)
+        if front is None:
+            park(draft, piece.points, rng)
+            continue
+        for scale in (0.96, 0.88, 0.76, 0.6, 0.45):
             wide, deep = front.length * scale, min(front.depth, 90) * scale
-            spot = front.start + front.along * front.length / 2 + front.inward * (2 + deep / 2)
+            spot = front.start + front.along * front.length / 2 + front.inward * (1.5 + deep / 2)
             corners = rectangle(*spot, *front.along, wide / 2, deep / 2)
-            if contains(lot.points, corners).all() and draft.room(corners):
-                bays(draft, corners, rng)
+            if contains(piece.points, corners).all() and draft.room(corners):
+                bays(draft, corners, rng, full)
                 break
-    plant(draft, rng, clear(draft, scatter(inset(lot.points, 1.5), 12, rng), 1.2), 1.3, 3)
+        plant(draft, rng, clear(draft, scatter(inset(piece.points, 1.5), 14, rng), 1.2)[:12], 1.3, 3)
 
 
 def industrial(draft: Draft, lot: Lot, rng: np.random.Generator, retail: bool = False) -> None:

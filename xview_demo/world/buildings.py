@@ -161,6 +161,17 @@ def warehouse(draft: Draft, rng: np.random.Generator, style: Style, place: Place
             draft.building(rng, look_of(rng, STYLES["modern"]), office, rng.uniform(3.5, 8))
 
 
+def barn(draft: Draft, rng: np.random.Generator, place: Place) -> None:
+    """A barn or a machine hall, now and then with a silo."""
+    look = look_of(rng, STYLES["barn"])
+    draft.building(rng, look, place, rng.uniform(3.2, 6), roof=1, rise=float(look["pitch"]) * min(place[4], place[5]), ground_floor=2)
+    if rng.random() < 0.3:
+        spot = local(place, place[4] + 3, rng.uniform(-1, 1) * place[5] * 0.5)
+        silo = (spot[0], spot[1], place[2], place[3], 1.8, 1.8)
+        if fits(draft, silo, None):
+            draft.building(rng, look_of(rng, STYLES["shed"]), silo, rng.uniform(7, 14), roof=2, rise=1.4)
+
+
 def church(draft: Draft, rng: np.random.Generator, style: Style, place: Place) -> None:
     """Nave and steeple."""
     look = {**look_of(rng, style), "window": [0.3, 0.6, 0.25], "storey": 7.0, "bay": 4.0}

@@ -10,7 +10,7 @@ from .materials import BUILDING, MATERIAL_ID
 from .terrain import Terrain
 
 # Painting order of the areas, from the bottom up.
-LAND, BEACH, YARD, WATER, BASIN, WALK, VERGE, ROAD, ISLAND = range(9)
+LAND, PLOT, BEACH, RAILWAY, YARD, WATER, BASIN, WALK, VERGE, ROAD, ISLAND = range(11)
 TAKEN_ROAD, TAKEN_WATER, TAKEN_BUILDING, TAKEN_OTHER = 1, 2, 4, 8
 
 
@@ -57,10 +57,11 @@ class Line:
 
 def rectangle(east: float, north: float, cos: float, sin: float, half_length: float, half_width: float) -> np.ndarray:
     """Corners (4, 2) of a rectangle, counter-clockwise, u along (cos, sin)."""
-    u = np.array([cos, sin]) * half_length
-    v = np.array([-sin, cos]) * half_width
-    centre = np.array([east, north])
-    return np.stack([centre - u - v, centre + u - v, centre + u + v, centre - u + v])
+    ue, un, ve, vn = cos * half_length, sin * half_length, -sin * half_width, cos * half_width
+    return np.array(
+        [[east - ue - ve, north - un - vn], [east + ue - ve, north + un - vn],
+         [east + ue + ve, north + un + vn], [east - ue + ve, north - un + vn]]
+    )  # fmt: skip
 
 
 class Draft:
@@ -85,9 +86,9 @@ class Draft:
     # Map of what is taken
     def cell(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Row and column of the 1 m cells of points (…, 2), clipped to the map."""
-        half = self.size / 2 + self.pad
-        col = np.clip((points[..., 0] + half).astype(np.intp), 0, self.cells - 1)
-        row = np.clip((half - points[..., 1]).astype(np.intp), 0, self.cells - 1)
+        half, last = self.size / 2 + self.pad, self.cells - 1
+        col = np.minimum(np.maximum(points[..., 0] + half, 0), last).astype(np.intp)
+        row = np.minimum(np.maximum(half - points[..., 1], 0), last).astype(np.intp)
         return row, col
 
     def free(self, points: np.ndarray, bits: int = 255) -> bool:
@@ -176,9 +177,11 @@ assert len(BUILDING) == 27
 def look_of(rng: np.random.Generator, style: Style, spread: float = 0.05) -> dict[str, object]:
     """Draw the appearance of one building from a style."""
     def colour(choices: tuple[tuple[float, float, float], ...]) -> list[float]:
-        base = np.array(choices[rng.integers(len(choices))])
-        tone = base * (1 + spread * rng.normal()) + spread * 0.3 * rng.normal(size=3)
-        return [float(v) for v in np.clip(tone, 0.03, 0.95)]
+        base = choices[int(rng.integers(len(choices)))]
+        light, warm, tint = rng.normal(size=3).tolist()
+        light, warm, tint = 1 + spread * light, 1 + 0.3 * spread * warm, 1 + 0.15 * spread * tint
+        tone = (base[0] * light * warm, base[1] * light * tint, base[2] * light / warm)
+        return [min(max(v, 0.03), 0.95) for v in tone]
 
     return {
         "wall": colour(style.walls),
@@ -187,7 +190,7 @@ def look_of(rng: np.random.Generator, style: Style, spread: float = 0.05) -> dic
         "texture": float(style.textures[rng.integers(len(style.textures))]),
         "storey": float(rng.uniform(*style.storey)),
         "bay": float(rng.uniform(*style.bay)),
-        "window": [float(v) for v in np.clip(np.array(style.window) * rng.uniform(0.88, 1.12, 3), 0.05, 0.95)],
+        "window": [min(max(v * k, 0.05), 0.95) for v, k in zip(style.window, rng.uniform(0.88, 1.12, 3).tolist(), strict=True)],
         "roof_material": style.roof_material,
         "roof_type": int(style.roof_types[rng.integers(len(style.roof_types))]),
         "pitch": float(rng.uniform(*style.pitch)),

@@ -51,14 +51,14 @@ def clear(draft: Draft, spots: np.ndarray, reach: float) -> np.ndarray:
 
 def wood(draft: Draft, points: np.ndarray, rng: np.random.Generator, spacing: float | None = None) -> None:
     """A closed wood with a ragged edge and clearings."""
-    draft.area(LAND, "meadow" if rng.random() < 0.6 else "soil", points, pattern=Pattern(shift=-14))
-    spacing = spacing or float(rng.uniform(5.0, 7.0))
+    draft.area(LAND, "meadow" if rng.random() < 0.85 else "soil", points, pattern=Pattern(shift=-34))
+    spacing = spacing or float(rng.uniform(4.6, 6.6))
     spots = scatter(points, spacing, rng)
     wave = np.sin(spots[:, 0] / 37 + rng.uniform(0, 6)) + np.sin(spots[:, 1] / 29 + rng.uniform(0, 6))
     density = np.clip(rng.uniform(0.9, 1.4) + 0.35 * wave, 0.1, 1)
     spots = clear(draft, spots[rng.random(len(spots)) < density], 2.2)
     conifers = float(np.clip(draft.character.conifers + rng.normal(0, 0.25), 0, 1))
-    plant(draft, rng, spots, spacing * 0.42, spacing * 0.82, conifers=conifers, shrubs=0.06)
+    plant(draft, rng, spots, spacing * 0.5, spacing * 0.98, conifers=conifers, shrubs=0.05)
 
 
 def field_edges(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> None:
@@ -69,6 +69,13 @@ def field_edges(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> N
         long = float(np.hypot(*(b - a)))
         if long < 25:
             continue
+        along = np.linspace(0, 1, max(int(long / 4), 2))
+        row, col = draft.cell(a + along[:, None] * (b - a))
+        free = np.flatnonzero((draft.taken[row, col] == 0))
+        if len(free) < 3:
+            continue
+        run = max(np.split(free, np.flatnonzero(np.diff(free) > 1) + 1), key=len)
+        a, b = a + along[run[0]] * (b - a), a + along[run[-1]] * (b - a)
         if rng.random() < c.hedges * 0.8:
             draft.strip("hedge", rng.uniform(1.2, 2.6), rng.uniform(1.2, 2.4), np.stack([a, b]))
             n = rng.poisson(long / rng.uniform(12, 60))

@@ -87,7 +87,8 @@ def _cuts(rng: np.random.Generator, far: float, spacing: float) -> np.ndarray:
 
 def grid(rng: np.random.Generator, c: Character, far: float) -> tuple[np.ndarray, Edges]:
     """A jittered street grid turned by a random angle: nodes (N, 2) and edges (i, j, kind)."""
-    xs, ys = _cuts(rng, far, c.spacing * c.aspect), _cuts(rng, far, c.spacing)
+    reach = far * 1.42  # the corners of a square at any angle
+    xs, ys = _cuts(rng, reach, c.spacing * c.aspect), _cuts(rng, reach, c.spacing)
     turn = rng.uniform(0, np.pi / 2)
     rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     gx, gy = np.meshgrid(xs, ys, indexing="ij")
@@ -110,7 +111,7 @@ def grid(rng: np.random.Generator, c: Character, far: float) -> tuple[np.ndarray
 
 def organic(rng: np.random.Generator, c: Character, far: float) -> tuple[np.ndarray, Edges]:
     """A grown-looking network: the cells of a relaxed Voronoi diagram, with a few through routes."""
-    spacing = c.spacing * np.sqrt(c.aspect) * 1.05
+    spacing = c.spacing * np.sqrt(c.aspect) * 0.84
     lattice = np.arange(-far - spacing, far + spacing, spacing)
     seeds = np.stack(np.meshgrid(lattice, lattice), -1).reshape(-1, 2)
     seeds = seeds + rng.uniform(-0.46, 0.46, seeds.shape) * spacing
@@ -262,11 +263,9 @@ def _noded(lines: list[tuple[str, np.ndarray]]) -> tuple[np.ndarray, list[Road]]
 def _dress(rng: np.random.Generator, c: Character, road: Road, width: dict[str, float], rural: bool) -> None:
     road.width = width[road.kind]
     road.material = pick(rng, c.asphalt)
-    if road.kind in ("main", "street", "highway"):
+    if road.kind in ("main", "street") and not rural:
         road.pavement = c.pavement if c.pavement > 0.9 else 0.0
         road.verge = c.verge if c.verge > 0.7 else 0.0
-    if road.kind == "highway":
-        road.pavement = road.verge = 0.0
     if road.kind in ("lane",) and road.material != "worn_asphalt":
         road.material = "worn_asphalt" if rng.random() < 0.7 else "gravel"
     if road.kind == "track":
@@ -314,17 +313,20 @@ def build_network(rng: np.random.Generator, c: Character, terrain: Terrain, size
         nodes = warp(nodes + (centre if polar else 0))
     near = size / 2 + 45
     roads = [road for road in roads if (np.abs(road.points) < near).all(1).any() and not _wet(road, terrain)]
-    if rng.random() < c.highway:
-        busiest = [road for road in roads if road.kind == "main"]
-        for road in busiest[: len(busiest) // 2]:
-            road.lanes = 4
+    if pattern == "country" and rng.random() < c.highway:
+        for road in roads:
+            road.kind = "highway" if road.kind == "main" else road.kind
     width = {
         "main": c.main_width if pattern != "country" else rng.uniform(6.0, 8.0),
         "street": c.street_width, "lane": c.lane_width, "track": rng.uniform(2.4, 3.4), "path": 2.0,
         "highway": rng.uniform(16, 22),
     }  # fmt: skip
     for road in roads:
-        _dress(rng, c, road, width, pattern == "country")
+        middle = road.points[len(road.points) // 2]
+        outside = bool(np.hypot(*(middle - centre)) > c.core) and (pattern == "country" or c.edge_uses is not None)
+        if outside and road.kind == "street":
+            road.kind = "lane"
+        _dress(rng, c, road, width, outside)
     network = Network(nodes, roads, np.asarray(centre))
     _junctions(rng, c, network)
     return network
@@ -341,7 +343,7 @@ def _junctions(rng: np.random.Generator, c: Character, network: Network) -> None
         widest = max(road.width for road, _ in ends)
         if len(ends) == 1:
             road, side = ends[0]
-            if road.kind in ("street", "lane") and rng.random() < 0.8:
+            if road.kind == "street" and rng.random() < 0.8:
                 radius = max(road.width / 2 + 1, rng.uniform(6, 9.5))
                 network.discs.append((point, radius, 0.0))
                 road.trim[side] = radius

@@ -77,9 +77,10 @@ def lay_streets(draft: Draft, network: Network, rng: np.random.Generator) -> lis
     c, size = draft.character, draft.size
     box = shapely.box(*([-size / 2 - 20] * 2), *([size / 2 + 20] * 2))
     paved = [road for road in network.roads if road.kind in PAVED]
-    rural = [road for road in network.roads if road.kind not in PAVED]
+    town = [road for road in paved if road.pavement + road.verge > 0]
+    rural = [road for road in network.roads if road.pavement + road.verge == 0]
     discs = [shapely.Point(p).buffer(r, quad_segs=10) for p, r, _ in network.discs]
-    street = _corridor(paved, discs, c.corner, box)
+    street = _corridor(town, discs, c.corner, box)
     verge = max((road.verge for road in paved), default=0.0)
     walk_width = max((road.pavement for road in paved), default=0.0)
     walk = street.buffer(verge + walk_width, quad_segs=4).intersection(box) if verge + walk_width > 0 else street
@@ -91,7 +92,7 @@ def lay_streets(draft: Draft, network: Network, rng: np.random.Generator) -> lis
             draft.area(VERGE, "lawn" if rng.random() < 0.8 else "dry_grass", *rings)
     everything = [walk]
     for material in sorted({road.material for road in rural}):
-        corridor = _corridor([road for road in rural if road.material == material], [], 3.0, box)
+        corridor = _corridor([road for road in rural if road.material == material], [], 4.0, box)
         everything.append(corridor)
         for rings in _rings(corridor):
             draft.area(ROAD, material, *rings)
@@ -100,7 +101,7 @@ def lay_streets(draft: Draft, network: Network, rng: np.random.Generator) -> lis
         draft.area(ROAD, base, *rings)
         for ring in rings:
             draft.line("shade", 0.3, np.concatenate([ring, ring[:1]]), 30 if walk_width else -14)
-    _resurface(draft, paved, base, rng)
+    _resurface(draft, town, base, rng)
     _islands(draft, network, rng)
     taken = shapely.union_all(everything)
     for rings in _rings(taken):
@@ -195,6 +196,8 @@ def paint_streets(draft: Draft, network: Network, rng: np.random.Generator) -> N
         if road.paint == "lanes":
             for side in (-0.25, 0.25):
                 draft.line("white", 0.12, dashes(path, start, end, side * road.width, 3.0, 6.0))
+        if road.kind == "highway":
+            draft.strip("wall", 0.85, 0.3, path.piece(start, end))
         if road.edges:
             for side in (-1, 1):
                 draft.line("white", 0.13, path.piece(road.trim[0], path.length - road.trim[1], side * (road.width / 2 - 0.35)))
