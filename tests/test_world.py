@@ -1,0 +1,173 @@
+"""Truths of the world: what is seen from the street stands where it is seen from above."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from xview_demo.classes import CLASSES
+from xview_demo.errors import XViewError
+from xview_demo.geometry.geodesy import distance_m
+from xview_demo.world import SPLITS, World, split_of
+from xview_demo.world.bench import bench_world
+from xview_demo.world.sheet import contact_sheet
+
+GROUND_SURFACES = (4, 5, 6, 7)  # road, ground, water, sand
+
+
+@pytest.fixture(scope="module")
+def exact_world() -> World:
+    return World(11, biome="suburb", size=300, exact=True)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(12, biome="village", size=300)
+
+
+def directions(batch, vfov: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Azimuths (B, W) and elevations (H,) in radians of a panorama batch."""
+    rows, columns = batch.depth.shape[-2:]
+    azimuth = torch.deg2rad(batch.headings)[:, None] + ((torch.arange(columns) + 0.5) / columns - 0.5) * 2 * math.pi
+    return azimuth, (0.5 - (torch.arange(rows) + 0.5) / rows) * math.radians(vfov)
+
+
+@pytest.mark.parametrize("biome", ["suburb", "dense_city", "farmland", "coast"])
+def test_depth_projected_to_the_ground_lands_on_the_same_class(biome: str) -> None:
+    world = World(22, biome=biome, size=300, exact=True)
+    sites = world.sites(6)
+    batch = world.panoramas(sites)
+    azimuth, elevation = directions(batch, 90.0)
+    reach = batch.depth * torch.cos(elevation)[:, None]
+    position = torch.tensor([(s.east, s.north) for s in sites])
+    east = position[:, 0, None, None] + reach * torch.sin(azimuth)[:, None]
+    north = position[:, 1, None, None] + reach * torch.cos(azimuth)[:, None]
+    chosen = torch.isin(batch.labels, torch.tensor(GROUND_SURFACES, dtype=torch.uint8)) & (reach < 100)
+    labels = world.ground_scene.labels[
+        world.ground_scene.material[world.ground_scene.index(east[chosen], north[chosen]).long()].long()
+    ]
+    assert chosen.float().mean() > 0.2
+    assert (labels == batch.labels[chosen]).float().mean() >= 0.99
+
+
+def test_aerial_tile_shows_the_classes_under_the_camera(exact_world: World) -> None:
+    sites = exact_world.sites(8)
+    tiles = exact_world.aerials(sites, metres=32, pixels=128)
+    for site, labels in zip(sites, tiles.labels, strict=True):
+        index = exact_world.ground_scene.index(torch.tensor([site.east]), torch.tensor([site.north])).long()
+        material = exact_world.ground_scene.material[index].long()
+        covered = exact_world.ground_scene.canopy[index] > exact_world.ground_scene.height[index]
+        expected = 3 if covered else int(exact_world.ground_scene.labels[material])
+        assert expected in labels[63:65, 63:65]
+
+
+def test_quarter_turn_of_the_camera_rolls_the_panorama_by_a_quarter(exact_world: World) -> None:
+    site = exact_world.sites(1)[0]
+    north, east = exact_world.panoramas([site, site], headings=[0, 90]).labels
+    turned = torch.roll(north, -128, dims=-1)
+    assert (turned == east).float().mean() > 0.995
+
+
+def test_photographs_around_reassemble_the_panorama(exact_world: World) -> None:
+    site = exact_world.sites(1)[0]
+    panorama = exact_world.panoramas([site], height=256, width=1024)
+    photos = exact_world.photos([site] * 4, headings=[0, 90, 180, 270], hfov=90, height=256, width=256)
+    azimuth, elevation = directions(panorama, 90.0)
+    azimuth = torch.rad2deg(azimuth[0]) % 360
+    agreements = []
+    for number, heading in enumerate((0, 90, 180, 270)):
+        offset = torch.deg2rad((azimuth - heading + 180) % 360 - 180)
+        columns = (offset.abs() < math.radians(44)).nonzero()[:, 0]
+        x = ((torch.tan(offset[columns]) + 1) / 2 * 256).long().clamp(0, 255)
+        y = (1 - torch.tan(elevation)[:, None] / torch.cos(offset[columns])) / 2 * 256
+        valid = (y > 0) & (y < 256)
+        seen = photos.labels[number][y.long().clamp(0, 255), x.expand_as(y)]
+        agreements.append((seen == panorama.labels[0][:, columns])[valid].float())
+    assert torch.cat(agreements).mean() > 0.97
+
+
+def test_same_seed_gives_the_same_bytes() -> None:
+    first, second = (World(5, size=220, resolution=1.0) for _ in range(2))
+    for name in ("ground", "height", "canopy", "material", "instance", "marking"):
+        assert getattr(first.surface, name).tobytes() == getattr(second.surface, name).tobytes()
+    site = first.sites(1)[0]
+    assert torch.equal(first.panoramas([site]).colour, second.panoramas([site]).colour)
+    assert torch.equal(first.aerials([site]).colour, second.aerials([site]).colour)
+
+
+def test_different_seeds_give_different_worlds() -> None:
+    first, second = World(6, size=220, resolution=1.0), World(7, size=220, resolution=1.0)
+    assert first.latlon != second.latlon
+    assert not np.array_equal(first.surface.material, second.surface.material)
+
+
+def test_every_class_occurs_across_ten_worlds() -> None:
+    seen: set[int] = set()
+    for seed in range(10):
+        world = World(seed, biome=World.BIOMES[seed % len(World.BIOMES)], size=300, resolution=1.0)
+        seen |= set(world.panoramas(world.sites(4)).labels.unique().tolist())
+        seen |= set(world.aerials(world.sites(4)).labels.unique().tolist())
+    assert seen == set(range(len(CLASSES)))
+
+
+def test_the_two_moments_differ_and_exact_worlds_have_one(world: World, exact_world: World) -> None:
+    assert world.ground_moment.sun_azimuth != world.aerial_moment.sun_azimuth
+    assert exact_world.ground_moment == exact_world.aerial_moment
+    assert exact_world.ground_scene is exact_world.aerial_scene
+
+
+def test_coordinates_round_trip_and_tiles_are_where_they_say(world: World) -> None:
+    lat, lon = world.latlon_of(70.0, -40.0)
+    assert world.local_of(lat, lon) == pytest.approx((70.0, -40.0), abs=1e-3)
+    tiles = list(world.tiles(64, 64, limit=6))
+    assert distance_m(tiles[0].latlon, tiles[1].latlon) == pytest.approx(64, rel=1e-3)
+    assert tiles[0].latlon[0] > tiles[5].latlon[0]
+    assert all(tile.metres_per_pixel == 0.25 for tile in tiles)
+
+
+def test_pair_knows_its_geometry(world: World) -> None:
+    ground, aerial = world.pair(world.sites(1)[0], offset=(3.0, 4.0))
+    assert ground.image.shape == (3, 256, 1024) and aerial.image.shape == (3, 256, 256)
+    assert (ground.heading, ground.hfov, ground.vfov) == (0.0, 360.0, 90.0)
+    assert distance_m(ground.latlon, aerial.latlon) == pytest.approx(5.0, rel=1e-3)
+
+
+def test_sky_is_infinitely_far_and_the_ground_is_near(exact_world: World) -> None:
+    batch = exact_world.panoramas(exact_world.sites(4))
+    assert torch.isinf(batch.depth[batch.labels == 2]).all()
+    lowest = batch.depth[:, -1]
+    assert ((lowest > 2.0) & (lowest < 5.0)).float().mean() > 0.8
+
+
+def test_splits_cover_the_seeds_without_overlap() -> None:
+    assert [split_of(seed) for seed in (0, 899_999, 900_000, 949_999, 950_000, 999_999)] == [
+        "train", "train", "validation", "validation", "test", "test",
+    ]  # fmt: skip
+    assert sum(len(seeds) for seeds in SPLITS.values()) == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"seed": 1_000_000}, "outside 0–999 999"),
+        ({"seed": 1, "biome": "moon"}, "No biome named 'moon'. Available: "),
+        ({"seed": 1, "size": 10}, "choose a side of 200 to 4000 m"),
+    ],
+)
+def test_impossible_worlds_are_refused(arguments: dict, said: str) -> None:
+    with pytest.raises(XViewError, match=said):
+        World(**arguments)
+
+
+def test_too_many_sites_are_refused(world: World) -> None:
+    with pytest.raises(XViewError, match="fewer than 1000000"):
+        world.sites(1_000_000)
+
+
+def test_contact_sheet_and_bench() -> None:
+    world = World(8, size=220, resolution=1.0)
+    sheet = contact_sheet(world, sites=2)
+    assert sheet.dtype == np.uint8 and sheet.shape == (512, 1024 + 512 + 512, 3) and sheet.std() > 20
+    figures = bench_world(size=220, panoramas=8, batch=4)
+    assert figures["world_seconds"] > 0 and figures["panoramas_per_second"] > 0
