@@ -50,7 +50,8 @@ class AzimuthBlock(nn.Module):
         self.conv2 = CircularConv2d(outputs, outputs)
         self.norm2 = nn.GroupNorm(groups, outputs)
         same = inputs == outputs and stride == 1
-        self.skip = nn.Identity() if same else nn.Sequential(nn.AvgPool2d(stride), nn.Conv2d(inputs, outputs, 1, bias=False))
+        project = nn.Sequential(nn.AvgPool2d(stride), nn.Conv2d(inputs, outputs, 1, bias=False))
+        self.skip = nn.Identity() if same else project
         nn.init.zeros_(self.norm2.weight)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="xview_demo", licen
     ) -> Self:
         """Build the model from its configuration and load its weights; a missing or surplus tensor is an error."""
         if not strict:
-            raise ValueError("Models load strictly: leave out `strict=False` and use the weights that belong to the class.")
+            raise ValueError("Models load strictly: leave out `strict=False`.")
         if os.path.isdir(model_id):
             path = Path(model_id) / WEIGHTS_NAME
             if not path.is_file():

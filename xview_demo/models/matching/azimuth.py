@@ -1,7 +1,7 @@
 """Azimuth-structured descriptors: a panorama and a tile are compared over all headings at once.
 
-Both views become 64 columns of bearing with 16 channels each. Turning the camera rolls the descriptor, so the heading is
-the argument of the maximum of a circular correlation (as in DSM: Shi et al., "Where am I looking at?", CVPR 2020,
+Both views become 64 columns of bearing with 16 channels each. Turning the camera rolls the descriptor, so the heading
+is the argument of the maximum of a circular correlation (as in DSM: Shi et al., "Where am I looking at?", CVPR 2020,
 https://arxiv.org/abs/2005.03860), and with a known heading the comparison is a plain dot product.
 
 | stage | ground | aerial |
@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xview_demo.geometry import polar_grid, sample
 from xview_demo.models.blocks import AzimuthBlock, pad_azimuth, standardise
 from xview_demo.models.hub import HubModel
 
@@ -45,14 +46,6 @@ def focused_rows(height: int, rows: int, power: float = 1.5, above: float = 0.37
     distance = (torch.arange(height)[None] - centre[:, None]).abs()
     weight = (1 - distance / step.clamp_min(1.0)[:, None]).clamp_min(0)
     return weight / weight.sum(1, keepdim=True)
-
-
-@lru_cache(maxsize=16)
-def tile_polar_grid(rows: int, columns: int, radius: float = 1.0) -> Tensor:
-    """Sampling grid (1, rows, columns, 2): columns are bearings with north in the middle, the bottom row the centre."""
-    bearing = ((torch.arange(columns) + 0.5) / columns - 0.5) * 2 * math.pi
-    r = (1 - (torch.arange(rows) + 0.5) / rows)[:, None] * radius
-    return torch.stack((r * bearing.sin(), -r * bearing.cos()), dim=-1)[None]
 
 
 class AzimuthEncoder(nn.Module):
@@ -135,9 +128,7 @@ class AzimuthMatcher(HubModel):
         """Tile (B, 3, P, P) in [0, 1], 64 m wide, north up → columns (B, channels, bins), unit length as a whole."""
         side = 2 * self.rows
         tile = F.interpolate(tile, (side, side), mode="area") if tile.shape[-1] > side else tile
-        grid = tile_polar_grid(self.rows, self.columns).to(tile).expand(len(tile), -1, -1, -1)
-        polar = F.grid_sample(standardise(tile), grid, padding_mode="border", align_corners=False)
-        columns = self.aerial(polar)
+        columns = self.aerial(sample(standardise(tile), polar_grid(self.rows, self.columns).to(tile)))
         return F.normalize(columns.flatten(1), dim=1).view_as(columns)
 
     def encode_ground(self, strip: Tensor, mask: Tensor | None = None) -> Tensor:

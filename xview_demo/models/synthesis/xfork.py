@@ -102,7 +102,7 @@ class XForkGenerator(HubModel):
             The upper edge lies in the direction of the strip's centre column.
         """
         if self.bird_eye and overhead is None:
-            raise ValueError("This generator was built with bird_eye=True: pass the bird's-eye projection and its mask.")
+            raise ValueError("This generator has bird_eye=True: pass the bird's-eye projection and its mask.")
         shape = (self.size // 2, 2 * self.size)
         if strip.shape[-2:] != shape:
             strip = nn.functional.interpolate(strip, shape, mode="area")

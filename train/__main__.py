@@ -1,0 +1,106 @@
+"""`python -m train RECIPE`: train one of the bundled models. `python -m train cache` only renders the worlds."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from train import cache as caches
+from train.engine import Settings, generator_of, train
+from train.recipes import RECIPES, Recipe, get
+from xview_demo.errors import XViewError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(prog="python -m train", description=__doc__)
+    p.add_argument("recipe", nargs="?", help="name of a recipe, or `cache` to render the worlds only")
+    p.add_argument("--list", action="store_true", help="list the recipes")
+    p.add_argument("--smoke", action="store_true", help="tiny world, tiny model, a few steps: under a minute")
+    p.add_argument("--cache", type=Path, help="folder of the rendered worlds (default: the user's cache folder)")
+    p.add_argument("--out", type=Path, help="folder of the run (default: RUNS/<recipe> in the cache folder)")
+    p.add_argument("--weights", type=Path, help="also write the result there, e.g. xview_demo/weights")
+    p.add_argument("--steps", type=int, help="length of the schedule")
+    p.add_argument("--minutes", type=float, help="length of the schedule, from the pace measured at the start")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--worlds", type=int, help="number of training worlds (default 600)")
+    p.add_argument("--workers", type=int, default=2, help="processes that render")
+    p.add_argument("--threads", type=int, default=0, help="threads of the training (default: all cores)")
+    p.add_argument("--fresh", action="store_true", help="forget an unfinished run in --out")
+    p.add_argument("--no-evaluation", action="store_true", help="skip the final evaluation and the card")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, render what is missing, train, evaluate, write."""
+    args = parser().parse_args(arguments)
+    if args.list or not args.recipe:
+        for name, recipe in RECIPES.items():
+            s = recipe.settings
+            print(f"{name:20} {recipe.summary} ({s.steps} steps of {s.batch})")
+        return 0
+    try:
+        run(args)
+    except XViewError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(args: argparse.Namespace) -> Path:
+    """Carry out one command; returns the folder of the run (or of the cache)."""
+    torch.set_num_threads(args.threads or torch.get_num_threads())
+    if args.recipe == "cache":
+        config = caches.SMOKE if args.smoke else caches.TRAIN
+        return caches.build(_worlds(config, args.worlds), args.cache, args.workers)
+    recipe = get(args.recipe)
+    recipe = recipe.small() if args.smoke else recipe
+    config = _worlds(recipe.cache, args.worlds)
+    folder = caches.build(config, args.cache, 0 if args.smoke else args.workers)
+    data = caches.Cache(folder)
+    out = args.out or folder.parent / "runs" / (args.recipe + ("-smoke" if args.smoke else ""))
+    if args.fresh:
+        (out / "checkpoint.pt").unlink(missing_ok=True)
+    settings = replace(recipe.settings, seed=args.seed, cache=config.fingerprint)
+    settings = replace(settings, steps=args.steps) if args.steps else settings
+    settings = _paced(settings, recipe, data, out, args.minutes) if args.minutes else settings
+    torch.manual_seed(settings.seed)
+    model = train(settings, recipe.load()(settings, data), out)
+    model.save_pretrained(out / "model")  # type: ignore[operator]
+    print(f"weights: {out / 'model'}")
+    if not args.no_evaluation:
+        from train.cards import finish
+
+        finish(args.recipe, model, settings, out, weights=args.weights, smoke=args.smoke)
+    return out
+
+
+def _worlds(config: caches.CacheConfig, worlds: int | None) -> caches.CacheConfig:
+    return replace(config, worlds=worlds) if worlds else config
+
+
+def _paced(settings: Settings, recipe: Recipe, data: caches.Cache, out: Path, minutes: float) -> Settings:
+    """The settings with as many steps as fit into `minutes` at the pace of a trial; a resumed run keeps its own."""
+    import json
+
+    stored = out / "settings.json"
+    if (out / "checkpoint.pt").is_file() and stored.is_file():
+        return replace(settings, steps=json.loads(stored.read_text())["steps"])
+    method = recipe.load()(settings, data)
+    times = []
+    for step in range(10):
+        start = time.monotonic()
+        method.step(method.batch(generator_of(settings.seed, step)))
+        times.append(time.monotonic() - start)
+    pace = sorted(times[2:])[4]
+    steps = max(10, int(minutes * 60 / pace))
+    print(f"{pace:.2f} s a step: {steps} steps fit into {minutes:g} minutes (repeat with --steps {steps})")
+    return replace(settings, steps=steps)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

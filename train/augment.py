@@ -1,0 +1,107 @@
+"""Augmentation in batches: colour, blur, noise, and tiles cut out of wider ones. Every draw comes from a generator."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+
+def uniform(generator: Generator, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Uniform numbers in [low, high)."""
+    return torch.rand(shape, generator=generator) * (high - low) + low
+
+
+def normal(generator: Generator, shape: tuple[int, ...], scale: float) -> Tensor:
+    """Normal numbers with standard deviation `scale`."""
+    return torch.randn(shape, generator=generator) * scale
+
+
+def _hue_matrices(angle: Tensor, saturation: Tensor) -> Tensor:
+    """(B, 3, 3) matrices that turn the hue by `angle` radians and scale the saturation, keeping the grey axis."""
+    grey = torch.full((3, 3), 1 / 3)
+    k = 1 / math.sqrt(3)
+    cross = torch.tensor([[0.0, -k, k], [k, 0.0, -k], [-k, k, 0.0]])
+    rest = torch.eye(3) - grey
+    turn = angle.cos()[:, None, None] * rest + angle.sin()[:, None, None] * cross
+    return grey + saturation[:, None, None] * turn
+
+
+def jitter_colour(image: Tensor, generator: Generator, strength: float = 1.0, grey: float = 0.1) -> Tensor:
+    """Another camera for each picture: gain and offset per channel, hue, saturation, contrast, gamma.
+
+    Args:
+        image: (B, 3, H, W) in [0, 1].
+        generator: source of randomness.
+        strength: scale of every change.
+        grey: share of pictures that lose their colour altogether.
+    """
+    b = len(image)
+    saturation = normal(generator, (b,), 0.35 * strength).exp()
+    saturation = saturation * (uniform(generator, (b,)) >= grey)
+    matrix = _hue_matrices(normal(generator, (b,), 0.25 * strength), saturation)
+    gain = (normal(generator, (b, 1), 0.2 * strength) + normal(generator, (b, 3), 0.12 * strength)).exp()
+    matrix = gain[:, :, None] * matrix
+    middle = image.mean((1, 2, 3))[:, None]
+    contrast = normal(generator, (b, 1), 0.2 * strength).exp()
+    offset = middle * gain * (1 - contrast) + normal(generator, (b, 3), 0.04 * strength)
+    x = torch.matmul(matrix * contrast[:, :, None], image.flatten(2)) + offset[:, :, None]
+    gamma = normal(generator, (b, 1, 1), 0.25 * strength).exp()
+    return x.clamp(1e-3, 1).pow(gamma).view_as(image)
+
+
+def roughen(image: Tensor, generator: Generator, share: float = 0.5, noise: float = 0.06) -> Tensor:
+    """Blur some pictures and add noise to some: (B, 3, H, W) → the same."""
+    b = len(image)
+    blurred = (uniform(generator, (b,)) < share).nonzero()[:, 0]
+    if len(blurred):
+        soft = F.avg_pool2d(F.pad(image[blurred], (1, 1, 1, 1), mode="replicate"), 3, 1)
+        weight = uniform(generator, (len(blurred), 1, 1, 1))
+        image = image.index_copy(0, blurred, torch.lerp(image[blurred], soft, weight))
+    noisy = (uniform(generator, (b,)) < share).nonzero()[:, 0]
+    if len(noisy):
+        scale = uniform(generator, (len(noisy), 1, 1, 1), 0.0, noise)
+        grain = torch.randn((len(noisy), *image.shape[1:]), generator=generator)
+        image = image.index_copy(0, noisy, (image[noisy] + scale * grain).clamp(0, 1))
+    return image
+
+
+def tile_grid(
+    generator: Generator,
+    turn: Tensor,
+    pixels: int,
+    *,
+    share: float,
+    offset: float = 0.0,
+    scale: float = 0.0,
+) -> Tensor:
+    """Grids (B, P, P, 2) that cut tiles out of wider pictures.
+
+    Args:
+        generator: source of randomness.
+        turn: (B,) degrees; the direction that bears `turn` in the picture points up in the tile.
+        pixels: P.
+        share: width of the tile over the width of the picture.
+        offset: largest shift, in widths of the picture.
+        scale: largest relative change of the scale.
+    """
+    b = len(turn)
+    size = share * (1 + uniform(generator, (b,), -scale, scale))
+    angle = turn * (math.pi / 180)
+    shift = uniform(generator, (b, 2), -2 * offset, 2 * offset)
+    theta = torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos()), 1).view(-1, 2, 2) * size[:, None, None]
+    return F.affine_grid(torch.cat((theta, shift[:, :, None]), 2), [b, 3, pixels, pixels], align_corners=False)
+
+
+def roll(image: Tensor, columns: Tensor) -> Tensor:
+    """Turn panoramas (B, …, W): the new centre column is the one `columns` (B,) to the right of the old."""
+    width = image.shape[-1]
+    index = (torch.arange(width) + columns[:, None]) % width
+    return image.gather(-1, index.view(len(image), *[1] * (image.dim() - 2), width).expand_as(image))
+
+
+def cut(image: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
+    """Read (B, C, H, W) through a grid; reduces first by two when the result is coarse, against aliasing."""
+    if mode == "bilinear" and grid.shape[1] * 1.6 < image.shape[-1] and image.shape[-1] % 2 == 0:
+        image = F.avg_pool2d(image, 2)
+    return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)

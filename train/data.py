@@ -1,0 +1,56 @@
+"""Batches out of a cache: which samples, and their arrays as float tensors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from train.cache import Cache
+
+
+@dataclass
+class Pairs:
+    """A batch of ground and aerial pictures of the same places."""
+
+    ground: Tensor  # (B, 3, H, W) in [0, 1], centre column north
+    aerial: Tensor  # (B, 3, P, P) in [0, 1], north up, wider than a tile
+    place: Tensor  # (B, 4): world seed, east, north (metres), camera height (metres)
+
+
+def draw(choices: np.ndarray, count: int, generator: Generator) -> np.ndarray:
+    """`count` of the choices without repetition (with, when there are too few)."""
+    if count > len(choices):
+        return choices[torch.randint(len(choices), (count,), generator=generator).numpy()]
+    return choices[torch.randperm(len(choices), generator=generator)[:count].numpy()]
+
+
+def neighbours(cache: Cache, worlds: int, batch: int, generator: Generator) -> np.ndarray:
+    """Indices of a batch taken from few worlds, so that it holds places that look alike."""
+    per = cache.config.per_world
+    chosen = draw(cache.worlds, worlds, generator)
+    share = -(-batch // worlds)
+    parts = [w * per + draw(np.arange(per), share, generator) for w in chosen]
+    return np.concatenate(parts)[:batch]
+
+
+def images(array: np.ndarray, rows: np.ndarray, reduce: tuple[int, int] = (1, 1)) -> Tensor:
+    """Rows of a uint8 (N, H, W, 3) array as float (B, 3, H, W) in [0, 1], averaged over `reduce` pixels."""
+    x = torch.from_numpy(array[rows]).permute(0, 3, 1, 2).float().div_(255)
+    return F.avg_pool2d(x, reduce) if reduce != (1, 1) else x
+
+
+def pairs(cache: Cache, rows: np.ndarray, ground: tuple[int, int] = (1, 1), aerial: int = 1) -> Pairs:
+    """Both views of samples, reduced by whole factors."""
+    return Pairs(
+        images(cache["ground"], rows, ground),
+        images(cache["aerial"], rows, (aerial, aerial)),
+        torch.from_numpy(cache["place"][rows]),
+    )
+
+
+def labels(array: np.ndarray, rows: np.ndarray) -> Tensor:
+    """Rows of a label or depth array as they are, float32 for depth."""
+    x = torch.from_numpy(array[rows])
+    return x.float() if x.dtype == torch.float16 else x

@@ -1,0 +1,55 @@
+"""Depth of panoramas: error of the logarithm, and the sky."""
+
+import torch
+from torch import Generator, Tensor
+
+from train import augment
+from train.cache import Cache
+from train.data import draw, images, labels
+from train.engine import Settings
+from train.losses import log_depth_loss
+from xview_demo.models.depth.unet import UNetDepth
+
+
+class DepthMethod:
+    """Trains `UNetDepth`. Options: `crop` (columns), `colour` (strength)."""
+
+    averaged = "model"
+
+    def __init__(self, settings: Settings, cache: Cache) -> None:
+        self.cache, self.settings = cache, settings
+        self.options = {"crop": 256, "colour": 0.7} | settings.options
+        self.model = UNetDepth(**settings.model).to(memory_format=torch.channels_last)
+        self.modules: dict[str, torch.nn.Module] = {"model": self.model}
+        optimiser = torch.optim.AdamW(
+            self.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.optimisers: dict[str, torch.optim.Optimizer] = {"model": optimiser}
+
+    def batch(self, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Pictures (B, 3, h, w) and metres (B, h, w), inf = sky."""
+        rows = draw(self.cache.dense(), self.settings.batch, generator)
+        image = images(self.cache["ground"], rows)
+        metres = labels(self.cache["depth"], rows // self.cache.config.dense_every)
+        columns = torch.randint(image.shape[-1], (len(image),), generator=generator)
+        crop = int(self.options["crop"])
+        image, metres = augment.roll(image, columns)[..., :crop], augment.roll(metres, columns)[..., :crop]
+        if torch.rand((), generator=generator) < 0.5:
+            image, metres = image.flip(-1), metres.flip(-1)
+        image = augment.roughen(augment.jitter_colour(image, generator, self.options["colour"]), generator)
+        return image, metres
+
+    def step(self, batch: tuple[Tensor, Tensor]) -> dict[str, float]:
+        """One update."""
+        image, metres = batch
+        with torch.autocast("cpu", torch.bfloat16):
+            log_depth, sky = self.model(image)
+        loss = log_depth_loss(log_depth, sky, metres)
+        optimiser = self.optimisers["model"]
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        optimiser.step()
+        near = metres < 60
+        relative = ((log_depth.detach().exp() - metres).abs() / metres)[near].mean()
+        return {"loss": loss.item(), "abs_rel": relative.item()}

@@ -1,0 +1,51 @@
+"""Losses that are not in a library."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def info_nce(scores: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Symmetric InfoNCE: scores (B, B) already divided by the temperature, right pairs on the diagonal.
+
+    `valid` (B, B) is False where a pair is so close on the ground that it must not count as wrong.
+    """
+    if valid is not None:
+        keep = valid | torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+        scores = scores.masked_fill(~keep, float("-inf"))
+    target = torch.arange(len(scores), device=scores.device)
+    return 0.5 * (F.cross_entropy(scores, target) + F.cross_entropy(scores.t(), target))
+
+
+def heading_nce(volume: Tensor, valid: Tensor, blur: int = 1) -> Tensor:
+    """InfoNCE over tiles *and* headings: volume (B, B, A) over the temperature, truth at tile b, heading 0.
+
+    The `blur` bins on either side of the true heading are not counted as wrong.
+    """
+    b, _, bins = volume.shape
+    right = volume.diagonal().t()  # (B, A)
+    truth = right[:, 0]
+    near = [k % bins for k in range(-blur, blur + 1) if k]
+    wrong = volume.masked_fill(~valid[:, :, None], float("-inf"))
+    own = right.clone()
+    own[:, near] = float("-inf")
+    eye = torch.eye(b, dtype=torch.bool, device=volume.device)[:, :, None]
+    full = torch.where(eye, own[:, None, :], wrong)
+    return 0.5 * ((full.logsumexp((1, 2)) - truth).mean() + (full.logsumexp((0, 2)) - truth).mean())
+
+
+def log_depth_loss(prediction: Tensor, sky: Tensor, metres: Tensor, near: float = 60.0, limit: float = 250.0) -> Tensor:
+    """Mean absolute error of the logarithm (a third of the weight beyond `near` metres) and cross-entropy of the sky.
+
+    Args:
+        prediction: (B, H, W) log-depth.
+        sky: (B, H, W) logit.
+        metres: (B, H, W), inf where there is sky.
+        near: metres within which depth matters most.
+        limit: metres beyond which it is not learned.
+    """
+    known = metres.isfinite() & (metres < limit)
+    weight = known * torch.where(metres < near, 1.0, 0.3)
+    truth = metres.clamp(0.3, limit).log()
+    error = ((prediction - truth).abs() * weight).sum() / weight.sum().clamp_min(1)
+    return error + 0.2 * F.binary_cross_entropy_with_logits(sky, metres.isinf().float())

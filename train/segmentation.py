@@ -1,0 +1,75 @@
+"""U-Nets for the classes of a panorama or of an aerial tile: cross-entropy and Dice."""
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from train import augment
+from train.cache import Cache
+from train.data import draw, images, labels
+from train.engine import Settings
+from xview_demo.models.segmentation.unet import UNetSegmenter
+
+
+class SegmentationMethod:
+    """Trains `UNetSegmenter`; its keyword `view` decides what it reads.
+
+    Options: `crop` (columns of a strip, or side of a tile, in pixels), `colour` (strength), `dice` (weight).
+    """
+
+    averaged = "model"
+
+    def __init__(self, settings: Settings, cache: Cache) -> None:
+        self.cache, self.settings = cache, settings
+        self.options = {"crop": 256, "colour": 0.7, "dice": 0.5, "scale": 0.2} | settings.options
+        self.model = UNetSegmenter(**settings.model).to(memory_format=torch.channels_last)
+        self.modules: dict[str, torch.nn.Module] = {"model": self.model}
+        optimiser = torch.optim.AdamW(
+            self.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.optimisers: dict[str, torch.optim.Optimizer] = {"model": optimiser}
+        self.dice = smp.losses.DiceLoss("multiclass", smooth=1.0)
+
+    def batch(self, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Pictures (B, 3, h, w) and labels (B, h, w)."""
+        rows = draw(self.cache.dense(), self.settings.batch, generator)
+        dense = rows // self.cache.config.dense_every
+        read = self._ground if self.model.view == "ground" else self._aerial
+        image, truth = read(rows, dense, generator)
+        image = augment.roughen(augment.jitter_colour(image, generator, self.options["colour"]), generator)
+        return image, truth.long()
+
+    def _ground(self, rows, dense, generator: Generator) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+        image, truth = images(self.cache["ground"], rows), labels(self.cache["ground_labels"], dense)
+        columns = torch.randint(image.shape[-1], (len(image),), generator=generator)
+        crop = int(self.options["crop"])
+        image, truth = augment.roll(image, columns)[..., :crop], augment.roll(truth, columns)[..., :crop]
+        if torch.rand((), generator=generator) < 0.5:
+            image, truth = image.flip(-1), truth.flip(-1)
+        return image, truth
+
+    def _aerial(self, rows, dense, generator: Generator) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+        image, truth = images(self.cache["aerial"], rows), labels(self.cache["aerial_labels"], dense)
+        b, crop = len(image), int(self.options["crop"])
+        turn = 90.0 * torch.randint(4, (b,), generator=generator) + augment.uniform(generator, (b,), -15, 15)
+        share = crop / image.shape[-1]
+        room = 0.5 * max(0.0, 1 - share * 1.3)
+        grid = augment.tile_grid(generator, turn, crop, share=share, offset=room, scale=self.options["scale"])
+        return augment.cut(image, grid), augment.cut(truth[:, None].float(), grid, "nearest")[:, 0]
+
+    def step(self, batch: tuple[Tensor, Tensor]) -> dict[str, float]:
+        """One update."""
+        image, truth = batch
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = self.model(image)
+        logits = logits.float()
+        entropy = F.cross_entropy(logits, truth)
+        dice = self.dice(logits, truth)
+        optimiser = self.optimisers["model"]
+        optimiser.zero_grad(set_to_none=True)
+        (entropy + self.options["dice"] * dice).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        optimiser.step()
+        right = (logits.detach().argmax(1) == truth).float().mean()
+        return {"entropy": entropy.item(), "dice": dice.item(), "accuracy": right.item()}
