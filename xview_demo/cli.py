@@ -111,7 +111,7 @@ def _gallery(text: str | None, geo: "GeoLocalizer") -> "Gallery":
         )
     source = _source(text)
     if isinstance(source, Path) and (source / "gallery.json").is_file():
-        return Gallery.open(source)
+        return Gallery.open(source, geo)
     return Gallery.build(source, geo, progress=_progress("encoding tiles"))
 
 
@@ -120,8 +120,8 @@ def _progress(label: str) -> Any:
 
     def show(done: int, total: int) -> None:
         if sys.stderr.isatty():
-            end = "\n" if done >= total else ""
-            print(f"\r{label}: {done}/{total}", end=end, file=sys.stderr, flush=True)
+            end = "\n" if total and done >= total else ""
+            print(f"\r{label}: {done}/{total or '?'}", end=end, file=sys.stderr, flush=True)
 
     return show
 
@@ -137,19 +137,19 @@ def _beside(image: Path, suffix: str, out: Path | None) -> Path:
     return out or Path(f"{image.stem}-{suffix}.png")
 
 
-def _region(text: str | None) -> tuple[float, ...] | None:
-    """`lat0,lon0,lat1,lon1` or `lat,lon,radius_m` as numbers."""
+def _region(text: str | None) -> Any:
+    """`lat,lon,radius_m`, `lat0,lon0,lat1,lon1` or `lat,lon;lat,lon;lat,lon…` as numbers."""
     from xview_demo.errors import XViewError
 
     if text is None:
         return None
     try:
-        numbers = tuple(float(part) for part in text.split(","))
+        corners = [tuple(float(number) for number in part.split(",")) for part in text.split(";")]
     except ValueError:
-        numbers = ()
-    if len(numbers) not in (3, 4):
-        raise XViewError(f"'{text}' is no region: write lat0,lon0,lat1,lon1 or lat,lon,radius_m.")
-    return numbers
+        raise XViewError(
+            f"'{text}' is no region: write lat,lon,radius_m or lat0,lon0,lat1,lon1 or corners lat,lon;lat,lon;lat,lon."
+        ) from None
+    return corners if len(corners) > 1 else corners[0]
 
 
 # ------------------------------------------------------------------------------------------------- one picture in
@@ -243,7 +243,7 @@ def localize(
     hfov: Hfov = None,
     top_k: Annotated[int, typer.Option("--top-k", min=1, help="How many matches.")] = 10,
     region: Annotated[
-        str | None, typer.Option("--region", help="lat0,lon0,lat1,lon1 or lat,lon,radius_m: search only there.")
+        str | None, typer.Option("--region", help="lat,lon,radius_m or lat0,lon0,lat1,lon1 or corners lat,lon;…")
     ] = None,
     figure: Annotated[Path | None, typer.Option("--figure", help="Write a picture of the matches.")] = None,
     geojson: Annotated[Path | None, typer.Option("--geojson", help="Write the matches as GeoJSON.")] = None,

@@ -327,23 +327,25 @@ def area_map(
     lat0, lon0 = latlons.mean(0)
     scale = np.array([110_574.0, 111_320.0 * math.cos(math.radians(lat0))])
     north, east = ((latlons - (lat0, lon0)) * scale).T
-    figure, axes = _figure(4.6, 4.2)
+    figure, axes = _figure(4.2, 4.8)
     level = np.log10(np.clip(np.asarray(probability, dtype=float), 1e-6, 1))
     spread = max(float(np.ptp(east)), float(np.ptp(north)), 64.0)
     side = min(18.0, max(1.5, 235.0 / max(math.sqrt(len(latlons)), 1.0)))
     points = axes.scatter(east, north, c=level, s=side**2, marker="s", cmap="viridis", vmin=-6, vmax=0, linewidths=0)
+    label = {"ha": "center", "va": "center", "weight": "bold", "fontsize": 8}
     for match in matches:
         if match.latlon is not None:
             y, x = (np.asarray(match.latlon) - (lat0, lon0)) * scale
-            axes.annotate(str(match.rank), (x, y), color="white", fontsize=8, ha="center", va="center", weight="bold")
+            box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+            axes.annotate(str(match.rank), (x, y), bbox=box, **label)
     if truth is not None:
         y, x = (np.asarray(truth, dtype=float) - (lat0, lon0)) * scale
         if max(abs(x), abs(y)) < 2 * spread:
-            axes.plot(x, y, marker="*", markersize=16, color="#22c55e", markeredgecolor="black", linestyle="none")
+            axes.plot(x, y, marker="*", markersize=17, color="#f43f5e", markeredgecolor="white", linestyle="none")
     axes.set(xlabel="metres east", ylabel="metres north", aspect="equal")
-    bar = figure.colorbar(points, ax=axes, shrink=0.85)
+    bar = figure.colorbar(points, ax=axes, location="bottom", shrink=0.9)
     bar.set_ticks([-6, -4, -2, 0], labels=["≤ 0.0001 %", "0.01 %", "1 %", "100 %"])
-    bar.set_label("probability of the tile")
+    bar.set_label("probability of each tile (★ = known position)" if truth is not None else "probability of each tile")
     return _drawn(figure)
 
 
@@ -361,64 +363,3 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
 def _drawn(figure: Any) -> np.ndarray:
     figure.canvas.draw()
     return np.ascontiguousarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])
-
-
-# ----------------------------------------------------------------------------------------- panoramas that know where
-
-
-def save_panorama(
-    picture: Any,
-    path: str | os.PathLike[str],
-    *,
-    heading: float | None = None,
-    hfov: float = 360.0,
-    vfov: float = 180.0,
-    latlon: tuple[float, float] | None = None,
-    quality: int = 92,
-) -> Path:
-    """Write an equirectangular strip as JPEG with Google's GPano metadata and EXIF GPS, as phones and cars do.
-
-    Args:
-        picture: the strip; its middle row is the horizon.
-        path: a .jpg file.
-        heading: degrees clockwise from north of the centre column; None is left out.
-        hfov: degrees that the width spans.
-        vfov: degrees that the height spans.
-        latlon: degrees WGS84.
-        quality: of the JPEG, 1–95.
-    """
-    array = to_array(picture)
-    height, width = array.shape[:2]
-    full_width, full_height = round(width * 360 / hfov), round(height * 180 / vfov)
-    fields = {
-        "ProjectionType": "equirectangular",
-        "UsePanoramaViewer": "True",
-        "FullPanoWidthPixels": full_width,
-        "FullPanoHeightPixels": full_height,
-        "CroppedAreaImageWidthPixels": width,
-        "CroppedAreaImageHeightPixels": height,
-        "CroppedAreaLeftPixels": (full_width - width) // 2,
-        "CroppedAreaTopPixels": (full_height - height) // 2,
-        **({} if heading is None else {"PoseHeadingDegrees": f"{heading % 360:.2f}"}),
-    }
-    attributes = " ".join(f'GPano:{name}="{value}"' for name, value in fields.items())
-    xmp = (
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        f'<rdf:Description rdf:about="" xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" {attributes}/>'
-        "</rdf:RDF></x:xmpmeta>"
-    )
-    exif = Image.Exif()
-    if latlon is not None:
-        exif[0x8825] = _gps(*latlon)
-    with atomic_path(path) as temporary:
-        Image.fromarray(array).save(temporary, "JPEG", quality=quality, subsampling=0, exif=exif, xmp=xmp.encode())
-    return Path(path)
-
-
-def _gps(lat: float, lon: float) -> dict[int, Any]:
-    def dms(value: float) -> tuple[float, float, float]:
-        minutes, seconds = divmod(abs(value) * 3600, 60)
-        degrees, minutes = divmod(minutes, 60)
-        return degrees, minutes, round(seconds, 5)
-
-    return {1: "N" if lat >= 0 else "S", 2: dms(lat), 3: "E" if lon >= 0 else "W", 4: dms(lon)}

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import gradio as gr
@@ -17,17 +17,10 @@ from xview_demo.classes import CLASSES, PALETTE
 from xview_demo.errors import XViewError
 from xview_demo.views import GroundView
 
+View = TypeVar("View")
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+STREET = ("panorama.jpg", "panorama-*.jpg", "photo*.jpg")  # names of example pictures
 FROM_FILE, UNKNOWN, GIVEN = "As the file says", "Unknown", "Given below"
-
-
-class Picture(gr.Image):
-    """An image box that hands on the uploaded file as it is, so that EXIF and GPano metadata survive and a
-    broken file reaches the library, which says in one sentence what is wrong with it."""
-
-    def preprocess(self, payload: Any) -> str | None:
-        """The uploaded file's path, or None."""
-        return None if payload is None else payload.path
 
 
 def spoken(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -48,16 +41,21 @@ def sentence(error: BaseException) -> str:
     return html.escape(" ".join(str(error).split()) or type(error).__name__, quote=False)
 
 
-def picture_box(label: str, height: int = 260, **options: Any) -> Picture:
-    """A box to upload or paste a picture into."""
-    return Picture(
-        label=label,
-        type="filepath",
-        sources=["upload", "clipboard"],
-        height=height,
-        buttons=["fullscreen"],
-        **options,
+def picture_box(label: str, height: int = 260, **options: Any) -> gr.Image:
+    """A box to upload or paste a picture into.
+
+    It hands on the uploaded file as it is, so that EXIF and GPano metadata survive and a broken file reaches the
+    library, which says in one sentence what is wrong with it.
+    """
+    box = gr.Image(
+        label=label, type="filepath", sources=["upload", "clipboard"], height=height, buttons=["fullscreen"], **options
     )
+    box.preprocess = _path_of  # type: ignore[method-assign]
+    return box
+
+
+def _path_of(payload: Any) -> str | None:
+    return None if payload is None else payload.path
 
 
 def shown(label: str, height: int | None = None, **options: Any) -> gr.Image:
@@ -88,8 +86,16 @@ def open_ground(
         raise XViewError("There is no picture yet: upload a street-level panorama or choose an example.")
     if said == GIVEN and heading is None:
         raise XViewError("No heading is given: type the degrees clockwise from north, or choose 'Unknown'.")
-    view = GroundView.open(path, heading=heading if said == GIVEN else None, hfov=hfov or None)
+    view = opened(GroundView, path, heading=heading if said == GIVEN else None, hfov=hfov or None)
     return replace(view, heading=None) if said == UNKNOWN else view
+
+
+def opened(kind: type[View], path: str, **given: Any) -> View:
+    """Open an uploaded file as a view; an error names the file as the visitor knows it."""
+    try:
+        return kind.open(path, **given)  # type: ignore[attr-defined, no-any-return]
+    except XViewError as error:
+        raise type(error)(str(error).replace(path, f"'{Path(path).name}'")) from error
 
 
 def about_ground(path: str | None) -> str:
@@ -97,7 +103,7 @@ def about_ground(path: str | None) -> str:
     if not path:
         return ""
     try:
-        view = GroundView.open(path)
+        view = opened(GroundView, path)
     except (ValueError, OSError) as error:
         return f'<div class="said bad">{sentence(error)}</div>'
     kind = "panorama" if view.projection == "equirectangular" else "photograph"
@@ -146,15 +152,14 @@ def shares(areas: Mapping[str, float]) -> str:
     return f'<div class="shares">{"".join(rows)}</div>'
 
 
-def example_files(*patterns: str) -> list[list[str]]:
-    """The example pictures that stand beside the program, as rows for `gr.Examples`."""
-    found = sorted({path for pattern in patterns for path in EXAMPLES.glob(pattern)})
-    return [[str(path)] for path in found]
+def example_files(*patterns: str) -> list[str]:
+    """The example pictures that stand beside the program, those named first in the order of the patterns."""
+    return [str(path) for pattern in patterns for path in sorted(EXAMPLES.glob(pattern))]
 
 
 def examples(box: gr.Image, *patterns: str) -> None:
     """A row of example pictures under a picture box, where there are any."""
-    rows = example_files(*patterns)
+    rows = [[file] for file in example_files(*patterns)]
     if rows:
         gr.Examples(rows, inputs=[box], label="Examples", cache_examples=False)
 

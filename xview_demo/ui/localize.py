@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from xview_demo.outputs import Localization
     from xview_demo.views import GroundView
 
-WORLD, FOLDER, ZIP = "A generated world", "A folder on this computer", "A ZIP file of tiles"
+WORLD, FOLDER, ZIP = "Generated world", "Folder", "ZIP file"
 EMPTY = "Upload a panorama, or choose an example, then press <b>Localize</b>.<br>The best-matching tiles appear here."
+
+COLUMNS = ["#", "score", "tile", "latitude", "longitude", "distance (m)", "heading (°)"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,10 @@ def build(geo: "GeoLocalizer", *, folders: bool) -> Tab:
         with gr.Column(scale=5, min_width=340):
             picture = common.picture_box("Street-level picture", elem_id="localize-picture")
             details = gr.HTML()
-            common.examples(picture, "panorama*.jpg", "photo*.jpg")
+            spot = gr.Column()
             source, seed, biome, folder, archive = _area_inputs(folders)
+            with spot:
+                _examples(picture, source, seed, biome)
             said, heading, hfov, top_k = _camera_inputs()
             button = gr.Button("Localize", variant="primary", elem_id="localize-run")
         with gr.Column(scale=8, min_width=460):
@@ -57,23 +61,28 @@ def build(geo: "GeoLocalizer", *, folders: bool) -> Tab:
             )
             with gr.Row(visible=False) as more:
                 chart = common.shown("Where in the area", elem_id="localize-map")
-                with gr.Column():
-                    table = gr.Dataframe(
-                        headers=["#", "score", "tile", "latitude", "longitude", "distance (m)", "heading (°)"],
-                        interactive=False,
-                        label="Matches",
-                    )
-                    geojson = gr.DownloadButton("Download as GeoJSON", size="sm")
-            with gr.Accordion("What the models see", open=True, visible=False) as seen:
-                with gr.Row():
-                    aerial = common.shown("Imagined from above", elem_id="localize-aerial")
-                    tile_classes = common.shown("Classes of the best tile")
+                aerial = common.shown("Imagined from above", elem_id="localize-aerial")
+                tile_classes = common.shown("Classes of the best tile")
+            with gr.Column(visible=False) as seen:
                 ground_classes = common.shown("Classes of the picture", elem_id="localize-classes")
+                with gr.Accordion("The matches as a table", open=False):
+                    table = gr.Dataframe(headers=COLUMNS, interactive=False, show_label=False)
+                    geojson = gr.DownloadButton("Download as GeoJSON", size="sm")
     picture.change(common.about_ground, picture, details, show_progress="hidden", api_visibility="private")
     inputs = [picture, source, seed, biome, folder, archive, said, heading, hfov, top_k]
     outputs = [answer, matches, chart, table, geojson, aerial, tile_classes, ground_classes, more, seen]
     button.click(_handler(geo, folders), inputs, outputs, api_name="localize", concurrency_id="models")
     return Tab(picture, source, seed, biome)
+
+
+def _examples(picture: gr.Image, *area: Any) -> None:
+    """Example pictures, each with the generated world it was taken in: `panorama-SEED.jpg`, else the demo's world."""
+    rows = []
+    for file in common.example_files(*common.STREET):
+        seed = file.rpartition("-")[2].removesuffix(".jpg")
+        rows.append([file, WORLD, int(seed) if seed.isdecimal() else places.DEMO_SEED, places.ANY_BIOME])
+    if rows:
+        gr.Examples(rows, inputs=[picture, *area], visible_columns=[0], label="Examples", cache_examples=False)
 
 
 def _area_inputs(folders: bool) -> tuple[gr.Radio, gr.Number, gr.Dropdown, gr.Textbox, gr.File]:
@@ -138,7 +147,7 @@ def _handler(geo: "GeoLocalizer", folders: bool) -> Any:
         progress(0.02, desc="Opening the area")
 
         def told(done: int, total: int) -> None:
-            progress((done, total), desc="Encoding the area's tiles (once)")
+            progress((done, total or None), desc="Encoding the area's tiles (once)")
 
         if source == FOLDER and folders:
             gallery = places.folder_gallery(geo, folder, told)
@@ -159,7 +168,7 @@ def _pictures(geo: "GeoLocalizer", view: "GroundView", gallery: "Gallery", resul
     names = {name: index for index, name in enumerate(gallery.names)}
     tiles = [gallery.tile(names[match.tile]) for match in result.matches]
     pictures = viz.match_tiles(tiles, result.matches, size=256)
-    captions = [viz.match_caption(match).replace("\n", " · ") for match in result.matches]
+    captions = [viz.match_caption(match) for match in result.matches]
     truth = viz.true_match(result.matches)
     if truth is not None:
         captions[truth] = f"✓ {captions[truth]}"
@@ -192,7 +201,7 @@ def _answer(result: "Localization", tiles: int) -> str:
         (
             "Best match",
             "no coordinates" if best.latlon is None else common.place_text(best.latlon),
-            f"tile {best.tile}, 1 of {tiles:,}",
+            f"the centre of one of {tiles:,} tiles",
         ),
         (
             "Heading",

@@ -33,7 +33,7 @@ def build(geo: "GeoLocalizer") -> Tab:
             kind = gr.Radio([GROUND, AERIAL], value=GROUND, label="The picture was taken")
             picture = common.picture_box("Picture", elem_id="segment-picture")
             with gr.Group() as from_street:
-                common.examples(picture, "panorama*.jpg", "photo*.jpg")
+                common.examples(picture, *common.STREET)
             with gr.Group(visible=False) as from_above:
                 common.examples(picture, "aerial*.jpg")
             alpha = gr.Slider(0, 1, value=0.55, step=0.05, label="Opacity of the classes")
@@ -66,7 +66,7 @@ def _handler(geo: "GeoLocalizer") -> Any:
         if kind == AERIAL:
             if not picture:
                 raise XViewError("There is no picture yet: upload an aerial picture or choose an example.")
-            view: Any = AerialView.open(picture)
+            view: Any = common.opened(AerialView, picture)
         else:
             view = common.open_ground(picture)
         result = geo.segment(view)

@@ -35,7 +35,7 @@ def build(geo: "GeoLocalizer") -> Tab:
         with gr.Column(scale=5, min_width=340):
             picture = common.picture_box("Street-level picture", elem_id="synthesize-picture")
             details = gr.HTML()
-            common.examples(picture, "panorama*.jpg", "photo*.jpg")
+            common.examples(picture, *common.STREET)
             method = gr.Dropdown(methods, value=(learned or methods)[0], label="Method")
             with gr.Accordion("Camera", open=False):
                 said = gr.Radio(

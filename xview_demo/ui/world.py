@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from xview_demo import World, viz
+from xview_demo import GroundView, World, viz
 from xview_demo.ui import common, localize, places, segment, synthesize
 
 SPOTS = 24
@@ -78,23 +78,21 @@ def _run(
     sites = place.sites(SPOTS)
     site = sites[min(max(int(spot), 1), len(sites)) - 1]
     progress(0.6, desc="Taking the pictures")
-    ground = place.panoramas([site], headings=[site.heading], height=256, width=1024)
-    aerial = place.aerials([site], metres=64.0, pixels=512)
-    heading = float(ground.headings[0])
-    panorama = viz.to_array(ground.colour[0])
-    labels = ground.labels[0].cpu().numpy()
-    path = viz.save_panorama(panorama, common.scratch_file(".jpg"), heading=heading, vfov=90.0, latlon=site.latlon)
+    ground = place.panoramas([site], headings=[site.heading], height=256, width=1024, supersample=2, seed=int(spot))
+    aerial = place.aerials([site], pixels=512, seed=int(spot))
+    view = GroundView(ground.colour[0].cpu(), heading=site.heading, vfov=90.0, latlon=site.latlon)
+    path = view.save(common.scratch_file(".jpg"))
     note = common.facts(
         [
             ("Kind of place", str(place.biome).replace("_", " "), f"seed {place.seed}"),
             ("Position", common.place_text(site.latlon), f"spot {int(spot)} of {len(sites)}"),
-            ("Heading", f"{heading:.0f}°", "clockwise from north, of the middle"),
+            ("Heading", f"{site.heading:.0f}°", "clockwise from north, of the middle"),
         ]
     )
     pictures = (
-        viz.compass(panorama, heading),
+        viz.compass(viz.to_array(view), site.heading),
         viz.depth_map(ground.depth[0].cpu().numpy()),
-        viz.with_legend(viz.class_map(labels)),
+        viz.with_legend(viz.class_map(ground.labels[0].cpu().numpy())),
         viz.to_array(aerial.colour[0]),
         viz.class_map(aerial.labels[0].cpu().numpy()),
     )
