@@ -278,7 +278,7 @@ def _gps_latlon(gps: dict[int, Any]) -> tuple[float, float] | None:
     return latitude, longitude
 
 
-def _gps_exif(latlon: tuple[float, float]) -> Image.Exif:
+def _gps_exif(latlon: tuple[float, float]) -> bytes:
     exif = Image.Exif()
     gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
     for tag, value, letters in ((1, latlon[0], "NS"), (3, latlon[1], "EW")):
@@ -286,7 +286,7 @@ def _gps_exif(latlon: tuple[float, float]) -> Image.Exif:
         minutes, rest = divmod(seconds, 60 * 10**6)
         gps[tag] = letters[value < 0]
         gps[tag + 1] = (IFDRational(minutes // 60), IFDRational(minutes % 60), IFDRational(rest, 10**6))
-    return exif
+    return exif.tobytes()
 
 
 def _gpano(picture: Image.Image) -> dict[str, str]:

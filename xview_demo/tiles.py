@@ -181,10 +181,14 @@ def _ortho(path: Path, metres: float, stride: float, pixels: int) -> Iterator[tu
 def _centre(file: Any) -> tuple[float, float]:
     from pyproj import CRS, Transformer
 
-    x, y = file.transform * (file.width / 2, file.height / 2)
+    x, y = _at(file.transform, file.width / 2, file.height / 2)
     degrees = Transformer.from_crs(CRS.from_user_input(file.crs.to_wkt()), CRS.from_epsg(4326), always_xy=True)
     longitude, latitude = degrees.transform(x, y)
     return latitude, longitude
+
+
+def _at(affine: Any, column: float, row: float) -> tuple[float, float]:
+    return affine.a * column + affine.b * row + affine.c, affine.d * column + affine.e * row + affine.f
 
 
 def _has_mask(file: Any) -> bool:
@@ -196,7 +200,7 @@ def _has_mask(file: Any) -> bool:
 def _place(vrt: Any, column: float, row: float, origin: tuple[float, float]) -> tuple[float, float]:
     from xview_demo.geometry.geodesy import enu_to_latlon
 
-    east, north = vrt.transform * (column, row)
+    east, north = _at(vrt.transform, column, row)
     latitude, longitude = enu_to_latlon(east, north, origin)
     return float(latitude), float(longitude)
 
