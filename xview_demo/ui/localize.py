@@ -39,7 +39,7 @@ def build(geo: "GeoLocalizer", *, folders: bool) -> Tab:
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=340):
             picture = common.picture_box("Street-level picture", elem_id="localize-picture")
-            details = gr.HTML()
+            details = gr.HTML(elem_id="localize-details")
             spot = gr.Column()
             source, seed, biome, folder, archive = _area_inputs(folders)
             with spot:

@@ -40,7 +40,15 @@ def build() -> Tab:
                 label="Kind of place",
                 info="any: drawn from the seed",
             )
-            spot = gr.Slider(1, SPOTS, value=1, step=1, label="Spot", info="where in the place the camera stands")
+            spot = gr.Slider(
+                1,
+                SPOTS,
+                value=1,
+                step=1,
+                elem_id="world-spot",
+                label="Spot",
+                info="where in the place the camera stands",
+            )
             button = gr.Button("Make this place", variant="primary", elem_id="world-run")
             to_localize = gr.Button("Localize this panorama", interactive=False, elem_id="world-to-localize")
             to_synthesize = gr.Button("Synthesize its aerial view", interactive=False)
