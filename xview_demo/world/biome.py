@@ -5,6 +5,7 @@ Lengths are metres, colours are albedo in [0, 1].
 """
 
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -152,7 +153,7 @@ class Biome:
     setback: Range = (4.0, 9.0)
     street_trees: Range = (0.1, 0.6)  # probability of a tree per 10 m of kerb
     garden_trees: Range = (1.0, 3.5)  # mean number per lot
-    tree_size: Range = (0.8, 1.2)  # scale
+    tree_size: Range = (0.75, 1.5)  # scale
     conifers: Range = (0.05, 0.4)  # share
     palms: Range = (0.0, 0.0)  # share
     parked: Range = (0.15, 0.5)  # share of kerb places in use
@@ -189,7 +190,7 @@ class Character:
     def __init__(self, **values: object) -> None:
         self.__dict__.update(values)
 
-    def __getattr__(self, name: str):  # noqa: ANN204 - attributes are made by `Biome.sample`
+    def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"A Character has no '{name}'; it has {', '.join(sorted(self.__dict__))}.")
 
 

@@ -38,7 +38,9 @@ def fits(draft: Draft, place: Place, outline: np.ndarray | None, margin: float =
     return bool(contains(outline, wide).all())
 
 
-def house(draft: Draft, rng: np.random.Generator, style: Style, place: Place, levels: float, outline: np.ndarray) -> None:
+def house(
+    draft: Draft, rng: np.random.Generator, style: Style, place: Place, levels: float, outline: np.ndarray
+) -> None:
     """A detached house facing −v: main body, perhaps a wing and a chimney."""
     look = look_of(rng, style)
     east, north, cos, sin, hl, hw = place
@@ -69,7 +71,9 @@ def garage(draft: Draft, rng: np.random.Generator, style: Style, place: Place) -
     """A small box with a door towards −v."""
     look = look_of(rng, style)
     roof = 0 if style.roof_types == (0,) or rng.random() < 0.3 else 1
-    draft.building(rng, look, place, rng.uniform(2.4, 2.9), roof=roof, rise=0.5 * place[5] if roof else 0, ground_floor=2)
+    draft.building(
+        rng, look, place, rng.uniform(2.4, 2.9), roof=roof, rise=0.5 * place[5] if roof else 0, ground_floor=2
+    )
 
 
 def shed(draft: Draft, rng: np.random.Generator, place: Place) -> None:
@@ -164,7 +168,15 @@ def warehouse(draft: Draft, rng: np.random.Generator, style: Style, place: Place
 def barn(draft: Draft, rng: np.random.Generator, place: Place) -> None:
     """A barn or a machine hall, now and then with a silo."""
     look = look_of(rng, STYLES["barn"])
-    draft.building(rng, look, place, rng.uniform(3.2, 6), roof=1, rise=float(look["pitch"]) * min(place[4], place[5]), ground_floor=2)
+    draft.building(
+        rng,
+        look,
+        place,
+        rng.uniform(3.2, 6),
+        roof=1,
+        rise=float(look["pitch"]) * min(place[4], place[5]),
+        ground_floor=2,
+    )
     if rng.random() < 0.3:
         spot = local(place, place[4] + 3, rng.uniform(-1, 1) * place[5] * 0.5)
         silo = (spot[0], spot[1], place[2], place[3], 1.8, 1.8)
@@ -179,5 +191,7 @@ def church(draft: Draft, rng: np.random.Generator, style: Style, place: Place) -
     eave = draft.building(rng, look, place, 7.5, roof=1, rise=hw * 1.1)
     half = hw * 0.55
     spot = local(place, -hl - half * 0.7, 0)
-    draft.building(rng, look, (spot[0], spot[1], cos, sin, half, half), rng.uniform(14, 22), roof=2, rise=rng.uniform(5, 14))
+    draft.building(
+        rng, look, (spot[0], spot[1], cos, sin, half, half), rng.uniform(14, 22), roof=2, rise=rng.uniform(5, 14)
+    )
     assert eave > 0

@@ -1,6 +1,7 @@
 """The plan while it grows: layered areas, strips, paint, buildings, trees, cars, and a map of what is taken."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +13,9 @@ from .terrain import Terrain
 # Painting order of the areas, from the bottom up.
 LAND, PLOT, BEACH, RAILWAY, YARD, WATER, BASIN, WALK, VERGE, ROAD, ISLAND = range(11)
 TAKEN_ROAD, TAKEN_WATER, TAKEN_BUILDING, TAKEN_OTHER = 1, 2, 4, 8
+
+
+Look = dict[str, Any]  # the appearance of one building, see `look_of`
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,11 @@ def rectangle(east: float, north: float, cos: float, sin: float, half_length: fl
         [[east - ue - ve, north - un - vn], [east + ue - ve, north + un - vn],
          [east + ue + ve, north + un + vn], [east - ue + ve, north - un + vn]]
     )  # fmt: skip
+
+
+def turned(spot: np.ndarray, along: np.ndarray, half_length: float, half_width: float) -> np.ndarray:
+    """`rectangle` around a point, u along the unit vector `along`."""
+    return rectangle(float(spot[0]), float(spot[1]), float(along[0]), float(along[1]), half_length, half_width)
 
 
 class Draft:
@@ -139,14 +148,14 @@ class Draft:
         for east, north in np.atleast_2d(points):
             self.posts.append((float(east), float(north), height, MATERIAL_ID[material]))
 
-    def plant(self, points: np.ndarray, radius: np.ndarray, height: np.ndarray, kind: np.ndarray) -> None:
+    def plant(self, points: np.ndarray, radius: np.ndarray, height: np.ndarray, kind: np.ndarray | int) -> None:
         """Add trees: crown radius and total height in metres, kind a crown material id."""
         if len(points):
             columns = [np.broadcast_to(np.asarray(v, float), (len(points),)) for v in (radius, height, kind)]
             self.trees.append(np.column_stack([points, *columns]))
 
     def building(
-        self, rng: np.random.Generator, look: dict[str, object], place: tuple[float, float, float, float, float, float],
+        self, rng: np.random.Generator, look: Look, place: tuple[float, float, float, float, float, float],
         height: float, *, roof: int = 0, rise: float = 0.0, lift: float = 0.0, ground_floor: int = 0,
         roof_material: str | None = None, claim: bool = True,
     ) -> float:  # fmt: skip
@@ -174,8 +183,9 @@ class Draft:
 assert len(BUILDING) == 27
 
 
-def look_of(rng: np.random.Generator, style: Style, spread: float = 0.05) -> dict[str, object]:
+def look_of(rng: np.random.Generator, style: Style, spread: float = 0.05) -> Look:
     """Draw the appearance of one building from a style."""
+
     def colour(choices: tuple[tuple[float, float, float], ...]) -> list[float]:
         base = choices[int(rng.integers(len(choices)))]
         light, warm, tint = rng.normal(size=3).tolist()
@@ -190,7 +200,9 @@ def look_of(rng: np.random.Generator, style: Style, spread: float = 0.05) -> dic
         "texture": float(style.textures[rng.integers(len(style.textures))]),
         "storey": float(rng.uniform(*style.storey)),
         "bay": float(rng.uniform(*style.bay)),
-        "window": [min(max(v * k, 0.05), 0.95) for v, k in zip(style.window, rng.uniform(0.88, 1.12, 3).tolist(), strict=True)],
+        "window": [
+            min(max(v * k, 0.05), 0.95) for v, k in zip(style.window, rng.uniform(0.88, 1.12, 3).tolist(), strict=True)
+        ],
         "roof_material": style.roof_material,
         "roof_type": int(style.roof_types[rng.integers(len(style.roof_types))]),
         "pitch": float(rng.uniform(*style.pitch)),

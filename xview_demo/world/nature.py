@@ -71,7 +71,7 @@ def field_edges(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> N
             continue
         along = np.linspace(0, 1, max(int(long / 4), 2))
         row, col = draft.cell(a + along[:, None] * (b - a))
-        free = np.flatnonzero((draft.taken[row, col] == 0))
+        free = np.flatnonzero(draft.taken[row, col] == 0)
         if len(free) < 3:
             continue
         run = max(np.split(free, np.flatnonzero(np.diff(free) > 1) + 1), key=len)
@@ -134,7 +134,9 @@ def _crop(draft: Draft, points: np.ndarray, along: np.ndarray, across: np.ndarra
 
 def meadow(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> None:
     """Rough grass with single trees and bushes."""
-    draft.area(LAND, "meadow" if rng.random() < 0.75 else "dry_grass", points, pattern=Pattern(shift=rng.uniform(-8, 8)))
+    draft.area(
+        LAND, "meadow" if rng.random() < 0.75 else "dry_grass", points, pattern=Pattern(shift=rng.uniform(-8, 8))
+    )
     spots = scatter(points, rng.uniform(14, 40), rng, 0.9)
     plant(draft, rng, clear(draft, spots, 2.5), 1.5, 5, shrubs=0.4)
 
@@ -156,7 +158,7 @@ def park(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> None:
             draft.claim([ribbon(path, 2.6)], 8)
     if rng.random() < 0.4 and reach > 45:
         spot = middle + rng.uniform(-0.3, 0.3, 2) * (hi - lo)
-        pond = blob(rng, spot, reach * rng.uniform(0.1, 0.22), 0.3)
+        pond = blob(rng, spot, reach * rng.uniform(0.1, 0.25), 0.7)
         if contains(points, pond).all() and draft.free(pond):
             draft.area(WATER, "river", pond)
             draft.claim([pond], TAKEN_WATER)

@@ -64,7 +64,9 @@ def front_of(lot: Lot) -> Front | None:
     best = int(np.argmax(np.where(lot.street, length, -1)))
     t = d[best] / max(length[best], 1e-9)
     first, last = best, best
-    while lot.street[(first - 1) % n] and first - 1 > best - n and d[(first - 1) % n] @ t > 0.93 * length[(first - 1) % n]:
+    while (
+        lot.street[(first - 1) % n] and first - 1 > best - n and d[(first - 1) % n] @ t > 0.93 * length[(first - 1) % n]
+    ):
         first -= 1
     while lot.street[(last + 1) % n] and last + 1 < first + n and d[(last + 1) % n] @ t > 0.93 * length[(last + 1) % n]:
         last += 1

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import Voronoi
 
 from .biome import Character, pick
-from .terrain import Terrain, curve
+from .terrain import Terrain, curve, offset
 
 
 @dataclass
@@ -47,6 +47,7 @@ class Network:
     nodes: np.ndarray  # (N, 2)
     roads: list[Road]
     centre: np.ndarray  # (2,) middle of the town
+    pattern: str  # grid, organic, radial or country
     discs: list[tuple[np.ndarray, float, float]] = field(default_factory=list)  # centre, radius, island radius
 
     def degree(self) -> np.ndarray:
@@ -135,7 +136,9 @@ def organic(rng: np.random.Generator, c: Character, far: float) -> tuple[np.ndar
     return nodes, [(a, b, "main" if m else "street") for (a, b), m, k in zip(edges, main, keep, strict=True) if m or k]
 
 
-def _through_routes(rng: np.random.Generator, nodes: np.ndarray, edges: list[tuple[int, int]], count: int) -> np.ndarray:
+def _through_routes(
+    rng: np.random.Generator, nodes: np.ndarray, edges: list[tuple[int, int]], count: int
+) -> np.ndarray:
     pairs = np.array(edges)
     length = np.hypot(*(nodes[pairs[:, 0]] - nodes[pairs[:, 1]]).T)
     n = len(nodes)
@@ -235,13 +238,15 @@ def country(rng: np.random.Generator, c: Character, far: float) -> tuple[np.ndar
 def _noded(lines: list[tuple[str, np.ndarray]]) -> tuple[np.ndarray, list[Road]]:
     geometry = [shapely.LineString(line) for _, line in lines]
     pieces = [p for p in shapely.get_parts(shapely.line_merge(shapely.node(shapely.MultiLineString(geometry))))]
+    tree = shapely.STRtree(geometry)
     nodes: list[np.ndarray] = []
     roads: list[Road] = []
 
     def node(point: np.ndarray) -> int:
-        for k, other in enumerate(nodes):
-            if np.hypot(*(other - point)) < 9:
-                return k
+        if nodes:
+            gap = np.hypot(*(np.array(nodes) - point).T)
+            if gap.min() < 9:
+                return int(gap.argmin())
         nodes.append(point)
         return len(nodes) - 1
 
@@ -250,14 +255,30 @@ def _noded(lines: list[tuple[str, np.ndarray]]) -> tuple[np.ndarray, list[Road]]
         points = np.array(piece.coords)
         if piece.length < 14:
             continue
-        middle = piece.interpolate(0.5, normalized=True)
-        near = [kind for (kind, _), line in zip(lines, geometry, strict=True) if line.distance(middle) < 0.5]
-        kind = min(near or ["lane"], key=lambda k: rank[k])
+        near = tree.query(piece.interpolate(0.5, normalized=True), predicate="dwithin", distance=0.5)
+        kind = min([lines[k][0] for k in near] or ["lane"], key=lambda k: rank[k])
         a, b = node(points[0]), node(points[-1])
         if a != b:
             points = np.concatenate([[nodes[a]], points[1:-1], [nodes[b]]])
             roads.append(Road(kind, points, a, b))
     return np.array(nodes), roads
+
+
+def _promenade(roads: list[Road], terrain: Terrain) -> tuple[np.ndarray, list[Road]]:
+    """End the streets of a coast town at a road that follows the beach."""
+    beach, sea = terrain.beaches[0], terrain.seas[0]
+    inland = beach[len(beach) // 2 :][::-1]
+    shore = offset(inland, -13.0)
+    for _ in range(8):
+        shore[1:-1] = (shore[:-2] + 2 * shore[1:-1] + shore[2:]) / 4
+    seaside = shapely.Polygon(np.concatenate([shore, sea[-2:]])).buffer(0)
+    lines = [("main", shore)]
+    for road in roads:
+        rest = shapely.LineString(road.points).difference(seaside.buffer(-1.0))
+        for part in shapely.get_parts(rest):
+            if part.length > 16:
+                lines.append((road.kind, np.array(part.coords)))
+    return _noded(lines)
 
 
 def _dress(rng: np.random.Generator, c: Character, road: Road, width: dict[str, float], rural: bool) -> None:
@@ -288,7 +309,7 @@ def _wet(road: Road, terrain: Terrain) -> bool:
         return False
     inside = (terrain.distance.at(road.points) < 0) & (np.abs(road.points) < terrain.distance.half).all(1)
     if terrain.seas or not terrain.river_width or not inside.any():
-        return bool(terrain.seas and (terrain.distance.at(road.points) < road.reach + 14).any()) or bool(inside.any())
+        return bool(terrain.seas and (terrain.distance.at(road.points) < 4).any()) or bool(inside.any())
     step = road.length / max(len(road.points) - 1, 1)
     lake = any(shapely.LineString(road.points).distance(shapely.Polygon(lake)) < 6 for lake in terrain.lakes)
     return lake or wet.sum() * step > 2.4 * terrain.river_width + 26 or bool(wet[0] or wet[-1])
@@ -311,6 +332,8 @@ def build_network(rng: np.random.Generator, c: Character, terrain: Terrain, size
             name = "street" if kind == "ring" else kind
             roads.append(Road(name, warp(line + (centre if polar else 0)), a, b))
         nodes = warp(nodes + (centre if polar else 0))
+    if terrain.seas and pattern != "country":
+        nodes, roads = _promenade(roads, terrain)
     near = size / 2 + 45
     roads = [road for road in roads if (np.abs(road.points) < near).all(1).any() and not _wet(road, terrain)]
     if pattern == "country" and rng.random() < c.highway:
@@ -327,7 +350,7 @@ def build_network(rng: np.random.Generator, c: Character, terrain: Terrain, size
         if outside and road.kind == "street":
             road.kind = "lane"
         _dress(rng, c, road, width, outside)
-    network = Network(nodes, roads, np.asarray(centre))
+    network = Network(nodes, roads, np.asarray(centre), pattern)
     _junctions(rng, c, network)
     return network
 

@@ -1,15 +1,14 @@
-"""Streets on the ground: carriageways and pavements, paint, lamps, cars, bridges, camera positions, and the blocks left."""
+"""Streets on the ground: carriageways, pavements, paint, lamps, cars, bridges, cameras, and the blocks left over."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import shapely
 
-from .biome import Character
-from .draft import ISLAND, ROAD, TAKEN_OTHER, TAKEN_ROAD, VERGE, WALK, Draft, Pattern
+from .draft import ISLAND, RAILWAY, ROAD, TAKEN_OTHER, TAKEN_ROAD, VERGE, WALK, Draft, Pattern
 from .materials import MATERIAL_ID
 from .roads import Network, Road
-from .terrain import blob, offset
+from .terrain import blob, curve, offset, ribbon
 
 PAVED = ("highway", "main", "street")
 
@@ -63,10 +62,14 @@ def _rings(geometry: shapely.Geometry) -> list[list[np.ndarray]]:
     return [[np.array(ring.coords)[:-1] for ring in (p.exterior, *p.interiors)] for p in polygons]
 
 
-def _corridor(roads: list[Road], extra: list[shapely.Geometry], corner: float, box: shapely.Geometry) -> shapely.Geometry:
+def _corridor(
+    roads: list[Road], extra: list[shapely.Geometry], corner: float, box: shapely.Geometry
+) -> shapely.Geometry:
     lines = np.array([shapely.LineString(road.points) for road in roads] or [shapely.LineString()], dtype=object)
     widths = np.array([road.width / 2 for road in roads] or [1.0])
-    merged = shapely.union_all(np.concatenate([shapely.buffer(lines, widths, quad_segs=4), np.array(extra, dtype=object)]))
+    merged = shapely.union_all(
+        np.concatenate([shapely.buffer(lines, widths, quad_segs=4), np.array(extra, dtype=object)])
+    )
     if corner > 0:
         merged = merged.buffer(corner, quad_segs=4).buffer(-corner, quad_segs=4)
     return shapely.simplify(merged, 0.06).intersection(box)
@@ -104,6 +107,7 @@ def lay_streets(draft: Draft, network: Network, rng: np.random.Generator) -> lis
     _resurface(draft, town, base, rng)
     _islands(draft, network, rng)
     taken = shapely.union_all(everything)
+    everything.extend(_railway(draft, rng))
     for rings in _rings(taken):
         draft.claim(rings, TAKEN_ROAD)
     for kind in (draft.terrain.rivers, draft.terrain.lakes, draft.terrain.seas):
@@ -111,6 +115,27 @@ def lay_streets(draft: Draft, network: Network, rng: np.random.Generator) -> lis
             everything.append(shapely.Polygon(outline).buffer(3.0 + 5 * float(rng.random())))
     everything.extend(shapely.Polygon(outline).buffer(1.0) for outline in draft.terrain.beaches)
     return _blocks(box.difference(shapely.union_all(everything).buffer(0.02)), taken)
+
+
+def _railway(draft: Draft, rng: np.random.Generator) -> list[shapely.Geometry]:
+    """Now and then a double-track line across the world, under the streets, with fences."""
+    if rng.random() >= draft.character.rail or draft.terrain.rivers or draft.terrain.lakes:
+        return []
+    angle, far = rng.uniform(0, 2 * np.pi), draft.size * 0.8
+    way = np.array([np.cos(angle), np.sin(angle)])
+    middle = np.array([-way[1], way[0]]) * rng.uniform(-0.35, 0.35) * draft.size
+    line = curve(rng, middle - way * far, middle + way * far, 0.02)
+    bed = ribbon(line, 11.0)
+    draft.area(RAILWAY, "meadow", ribbon(line, 15.0))
+    draft.area(RAILWAY, "gravel", bed, pattern=Pattern(shift=-22))
+    for side in (-2.0, 2.0):
+        draft.area(RAILWAY, "rail", ribbon(offset(line, side), 2.4))
+        for rail in (-0.72, 0.72):
+            draft.line("shade", 0.2, offset(line, side + rail), 45)
+    for side in (-7.3, 7.3):
+        draft.strip("fence", 1.6, 0.2, offset(line, side))
+    draft.claim([ribbon(line, 15.0)], TAKEN_ROAD)
+    return [shapely.Polygon(ribbon(line, 15.5)).buffer(0)]
 
 
 def _blocks(land: shapely.Geometry, taken: shapely.Geometry) -> list[Block]:
@@ -145,8 +170,15 @@ def _resurface(draft: Draft, roads: list[Road], base: str, rng: np.random.Genera
         for _ in range(rng.poisson((end - start) / 90)):
             s, long, wide = rng.uniform(start, end), rng.uniform(1.5, 9), rng.uniform(0.8, 3)
             side = rng.uniform(-0.5, 0.5) * max(road.width - wide, 0.2)
-            patch = np.concatenate([path.at(np.array([s, s + long]), side), path.at(np.array([s + long, s]), side + wide)])
-            draft.area(ROAD, "asphalt" if rng.random() < 0.7 else "worn_asphalt", patch, pattern=Pattern(shift=rng.uniform(-16, 12)))
+            patch = np.concatenate(
+                [path.at(np.array([s, s + long]), side), path.at(np.array([s + long, s]), side + wide)]
+            )
+            draft.area(
+                ROAD,
+                "asphalt" if rng.random() < 0.7 else "worn_asphalt",
+                patch,
+                pattern=Pattern(shift=rng.uniform(-16, 12)),
+            )
 
 
 def _islands(draft: Draft, network: Network, rng: np.random.Generator) -> None:
@@ -194,13 +226,15 @@ def paint_streets(draft: Draft, network: Network, rng: np.random.Generator) -> N
             draft.line(centre, 0.13, path.piece(start, end, 0.16))
             draft.line(centre, 0.13, path.piece(start, end, -0.16))
         if road.paint == "lanes":
-            for side in (-0.25, 0.25):
-                draft.line("white", 0.12, dashes(path, start, end, side * road.width, 3.0, 6.0))
+            for across in (-0.25, 0.25):
+                draft.line("white", 0.12, dashes(path, start, end, across * road.width, 3.0, 6.0))
         if road.kind == "highway":
             draft.strip("wall", 0.85, 0.3, path.piece(start, end))
         if road.edges:
             for side in (-1, 1):
-                draft.line("white", 0.13, path.piece(road.trim[0], path.length - road.trim[1], side * (road.width / 2 - 0.35)))
+                draft.line(
+                    "white", 0.13, path.piece(road.trim[0], path.length - road.trim[1], side * (road.width / 2 - 0.35))
+                )
 
 
 def _approach(draft: Draft, road: Road, path: Path, side: int, ladder: bool, rng: np.random.Generator) -> float:
@@ -242,7 +276,7 @@ def furnish_streets(draft: Draft, network: Network, rng: np.random.Generator) ->
     c = draft.character
     kinds = np.array([MATERIAL_ID[k] for k in ("broadleaf", "conifer", "palm")])
     species = rng.random() < c.palms
-    size = rng.uniform(0.7, 1.3)
+    size = rng.uniform(0.8, 1.6)
     for road in network.roads:
         path = Path(road.points)
         start, end = road.trim[0] + 3, path.length - road.trim[1] - 3
@@ -286,13 +320,14 @@ def _cars(draft: Draft, road: Road, path: Path, start: float, end: float, rng: n
     density = c.traffic * {"main": 1.0, "highway": 2.0, "street": 0.3, "lane": 0.1}.get(road.kind, 0.0)
     for moment in (0, 1):
         for _ in range(rng.poisson(density * max(end - start, 0) / 100)):
-            s = np.array(rng.uniform(start, end))
+            at = float(rng.uniform(start, end))
             along = rng.random() < 0.5
             lane = 0.25 if road.lanes == 2 else rng.choice([0.125, 0.375])
-            side = (direction if along else -direction) * lane * road.width
-            heading = float(path.heading(s)) + (0 if along else 180)
+            across = (direction if along else -direction) * float(lane) * road.width
+            heading = float(path.heading(np.array(at))) + (0 if along else 180)
             lorry = float(rng.random() < 0.08)
-            draft.moving.append((*path.at(s, side), heading, lorry, moment))
+            east, north = path.at(np.array(at), across).tolist()
+            draft.moving.append((east, north, heading, lorry, moment))
 
 
 def _bridge(draft: Draft, road: Road, path: Path) -> None:

@@ -80,7 +80,19 @@ def build_surface(plan: Plan, resolution: float) -> Surface:
     kinds = np.concatenate([[0], plan.trees[:, 5]]).astype(np.uint8)
     _trunks(plan, raster, material, height, crown, instance)
     return Surface(
-        resolution, plan.size, ground, height, canopy, base, material, kinds[crown], instance, crown, white, yellow, pattern
+        resolution,
+        plan.size,
+        ground,
+        height,
+        canopy,
+        base,
+        material,
+        kinds[crown],
+        instance,
+        crown,
+        white,
+        yellow,
+        pattern,
     )
 
 
@@ -175,7 +187,9 @@ def _strips(
         cv2.polylines(rise, points, False, strip.height, thick, cv2.LINE_8, SHIFT)
         if strip.width == 0.35:
             cv2.polylines(on_deck, points, False, 1, thick, cv2.LINE_8, SHIFT)
-    drives = np.isin(material, [MATERIAL_ID[k] for k in ("asphalt", "worn_asphalt", "concrete", "river", "sea", "pool")])
+    drives = np.isin(
+        material, [MATERIAL_ID[k] for k in ("asphalt", "worn_asphalt", "concrete", "river", "sea", "pool")]
+    )
     where = (ids > 0) & (((deck == 0) & ~drives) | (on_deck > 0))
     material[where] = ids[where]
     height[where] = ground[where] + rise[where]
@@ -252,7 +266,9 @@ def _crowns(plan: Plan, raster: Raster, height: np.ndarray) -> tuple[np.ndarray,
         depth = top - low
         dome = np.sqrt(np.maximum(1 - 0.85 * q * q, 0.02))
         cone = 1 - 0.9 * q
-        shape = np.where(kind == MATERIAL_ID["conifer"], cone, np.where(kind == MATERIAL_ID["palm"], 1 - 0.6 * q * q, dome))
+        shape = np.where(
+            kind == MATERIAL_ID["conifer"], cone, np.where(kind == MATERIAL_ID["palm"], 1 - 0.6 * q * q, dome)
+        )
         high = low + depth * (0.12 + 0.88 * shape) - (1 - rough) * 0.18 * depth
         value = ((high + 100) * 1000).astype(np.int64) << 32 | (group[t] + 1)
         np.maximum.at(key, flat, value)
@@ -278,6 +294,30 @@ def _trunks(
     material[r[ok], c[ok]] = MATERIAL_ID["trunk"]
 
 
+def _stamp(raster: Raster, rise: np.ndarray, colour: np.ndarray, row: list[float]) -> None:
+    """Draw one car: body, cabin with dark windows, painted roof; vans and lorries are boxes with a cab."""
+    east, north, heading, length, width, height, *albedo = row
+    angle = np.radians(heading)
+    cos, sin = float(np.sin(angle)), float(np.cos(angle))  # u along the heading
+    paint = [255 * value for value in albedo]
+
+    def box(front: float, back: float, wide: float) -> np.ndarray:
+        middle, long = (front + back) / 2 * length, (front - back) / 2 * length
+        return raster.pixels(rectangle(east + cos * middle, north + sin * middle, cos, sin, long, width / 2 * wide))
+
+    tall = height > 2.6
+    cv2.fillConvexPoly(rise, box(0.5, -0.5, 1.0), height if tall else height * 0.6, shift=SHIFT)
+    cv2.fillConvexPoly(colour, box(0.5, -0.5, 1.0), paint, shift=SHIFT)
+    if tall:
+        cv2.fillConvexPoly(rise, box(0.5, 0.3, 1.0), height * 0.8, shift=SHIFT)
+        cv2.fillConvexPoly(colour, box(0.5, 0.3, 1.0), [90, 96, 110], shift=SHIFT)
+        return
+    back = -0.5 if height > 2.0 else -0.42
+    cv2.fillConvexPoly(rise, box(0.2, back, 0.92), height, shift=SHIFT)
+    cv2.fillConvexPoly(colour, box(0.2, back, 0.92), [22, 25, 28], shift=SHIFT)
+    cv2.fillConvexPoly(colour, box(0.08, back + 0.12, 0.85), paint, shift=SHIFT)
+
+
 def stamp_cars(surface: Surface, cars: np.ndarray) -> Surface:
     """A copy of the surface with cars (n, 9) standing on it; see `town.Cars` for the columns.
 
@@ -286,24 +326,8 @@ def stamp_cars(surface: Surface, cars: np.ndarray) -> Surface:
     raster = Raster(surface.size, surface.resolution)
     rise = np.zeros((raster.n, raster.n), np.float32)
     colour = np.zeros((raster.n, raster.n, 3), np.uint8)
-    for east, north, heading, length, width, height, red, green, blue in cars.tolist():
-        angle = np.radians(heading)
-        cos, sin = float(np.sin(angle)), float(np.cos(angle))  # u along the heading
-        paint = [255 * red, 255 * green, 255 * blue]
-        tall = height > 2.6
-
-        def box(front: float, back: float, wide: float) -> np.ndarray:
-            middle, long = (front + back) / 2 * length, (front - back) / 2 * length
-            return raster.pixels(rectangle(east + cos * middle, north + sin * middle, cos, sin, long, width / 2 * wide))
-
-        body, cabin = box(0.5, -0.5, 1.0), box(0.2, -0.42, 0.92)
-        cv2.fillConvexPoly(rise, body, height if tall else height * 0.6, shift=SHIFT)
-        cv2.fillConvexPoly(colour, body, paint, shift=SHIFT)
-        if tall:
-            continue
-        cv2.fillConvexPoly(rise, cabin, height, shift=SHIFT)
-        cv2.fillConvexPoly(colour, cabin, [22, 25, 28], shift=SHIFT)
-        cv2.fillConvexPoly(colour, box(0.08, -0.3, 0.85), paint, shift=SHIFT)
+    for row in cars.tolist():
+        _stamp(raster, rise, colour, row)
     where = (rise > 0) & (surface.instance == 0) & (surface.height <= surface.ground + 0.05)
     height_map, material = surface.height.copy(), surface.material.copy()
     height_map[where] = surface.ground[where] + rise[where]

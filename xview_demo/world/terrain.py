@@ -13,7 +13,9 @@ from .biome import Character
 STEP = 4.0  # metres per cell of the coarse grids
 
 
-def curve(rng: np.random.Generator, start: np.ndarray, end: np.ndarray, wiggle: float, step: float = 12.0) -> np.ndarray:
+def curve(
+    rng: np.random.Generator, start: np.ndarray, end: np.ndarray, wiggle: float, step: float = 12.0
+) -> np.ndarray:
     """A smooth wandering line (n, 2) from `start` to `end`; `wiggle` is the sideways amplitude as a share of length."""
     start, end = np.asarray(start, float), np.asarray(end, float)
     length = float(np.hypot(*(end - start)))
@@ -119,7 +121,9 @@ def _shapes(rng: np.random.Generator, c: Character, half: float) -> tuple[list[l
             wave = 60.0 + 90 * k
             shore += rng.normal() * wave * 0.03 * np.sin(2 * np.pi * t / wave + rng.uniform(0, 6.28))
         coast = t[:, None] * along + (level + shore)[:, None] * across
-        seas.append(np.concatenate([coast, (along * far + across * 3 * far)[None], (-along * far + across * 3 * far)[None]]))
+        seas.append(
+            np.concatenate([coast, (along * far + across * 3 * far)[None], (-along * far + across * 3 * far)[None]])
+        )
         beach = rng.uniform(14, 42) * (1 + 0.3 * np.sin(t / rng.uniform(60, 160)))
         beaches.append(np.concatenate([coast + across * 4, (coast - beach[:, None] * across)[::-1]]))
     return [rivers, lakes, seas, beaches], width

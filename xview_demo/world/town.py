@@ -105,9 +105,13 @@ def _finish(seed: int, name: str, draft: Draft, rng: np.random.Generator) -> Pla
     trees = np.concatenate(draft.trees) if draft.trees else np.zeros((0, 5))
     trees = trees[(np.abs(trees[:, :2]) < half + 6).all(1)]
     ground = terrain.height(trees[:, :2])
-    share = np.where(trees[:, 4] == MATERIAL_ID["conifer"], 0.12, np.where(trees[:, 4] == MATERIAL_ID["palm"], 0.72, 0.3))
+    share = np.where(
+        trees[:, 4] == MATERIAL_ID["conifer"], 0.12, np.where(trees[:, 4] == MATERIAL_ID["palm"], 0.72, 0.3)
+    )
     share = np.where(trees[:, 4] == MATERIAL_ID["shrub"], 0.03, share) * rng.uniform(0.7, 1.3, len(trees))
-    table = np.column_stack([trees[:, :3], ground + trees[:, 3], ground + trees[:, 3] * np.minimum(share, 0.85), trees[:, 4]])
+    table = np.column_stack(
+        [trees[:, :3], ground + trees[:, 3], ground + trees[:, 3] * np.minimum(share, 0.85), trees[:, 4]]
+    )
     rows = np.array(draft.rows, np.float32).reshape(-1, len(BUILDING))
     keep = (np.abs(rows[:, :2]) < half + 60).all(1)
     draft.areas.sort(key=lambda area: area.layer)
