@@ -255,10 +255,10 @@ def localize(
     from xview_demo import viz
     from xview_demo.files import atomic_path
 
-    view = _ground(image, heading, hfov)
+    view, place = _ground(image, heading, hfov), _region(region)
     geo = _localizer(model, device)
     area = _gallery(gallery, geo)
-    result = geo.localize(view, area, top_k=top_k, region=_region(region))
+    result = geo.localize(view, area, top_k=top_k, region=place)
     summary = result.to_dict()
     if figure is not None:
         summary["picture"] = _write(viz.localization_figure(view, area, result), figure)
