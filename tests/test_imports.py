@@ -12,7 +12,7 @@ PACKAGE = "xview_demo"
 LAYERS = (
     {"errors"},
     {"files", "geometry", "classes", "outputs", "metrics"},
-    {"images", "georeference", "views"},
+    {"rasters", "images", "georeference", "views"},
     {"models", "world"},
     {"tiles", "data", "zoo", "gallery", "viz", "evaluation"},
     {"localizer"},

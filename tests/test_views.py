@@ -248,6 +248,7 @@ def test_slippy_tile_knows_its_place(tmp_path):
     assert view.metres == pytest.approx(57.9, abs=0.1)
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 @pytest.mark.parametrize("epsg", [32618, 3857, 4326])
 def test_geotiff_in_any_coordinate_system(tmp_path, epsg):
     rasterio = pytest.importorskip("rasterio")
@@ -267,6 +268,21 @@ def test_geotiff_in_any_coordinate_system(tmp_path, epsg):
     assert view.metres_per_pixel == pytest.approx(metres, rel=0.01)
     ratio = view.image.shape[1] / view.image.shape[2]
     assert ratio == pytest.approx(1.3145 if epsg == 4326 else 1.0, rel=0.01)
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+@pytest.mark.parametrize(("bands", "dtype"), [(3, "uint16"), (5, "uint8"), (3, "float32")])
+def test_geotiff_of_many_bands_or_deep_colours(tmp_path, bands, dtype):
+    import rasterio
+
+    values = np.random.default_rng(0).uniform(0, 200, (bands, 64, 64)) * (1 if dtype == "uint8" else 7)
+    with rasterio.open(tmp_path / "o.tif", "w", driver="GTiff", width=64, height=64, count=bands, dtype=dtype,
+                       crs="EPSG:32618", transform=rasterio.Affine(0.5, 0, 5e5, 0, -0.5, 4.5e6)) as file:  # fmt: skip
+        file.write(values.astype(dtype))
+    view = AerialView.open(tmp_path / "o.tif")
+    assert view.image.shape == (3, 64, 64) and view.metres_per_pixel == pytest.approx(0.5, rel=1e-3)
+    expected = values[:3] / (255 if dtype == "uint8" else 1400)
+    np.testing.assert_allclose(view.image.numpy(), expected, atol=0.02)
 
 
 def test_turned_world_file_is_refused(tmp_path):

@@ -66,7 +66,7 @@ def read_image(source: Any) -> tuple[Tensor, Metadata, str | None]:
             found = "is a folder" if path.is_dir() else "does not exist"
             raise ImageError(f"{path} {found}: give the path of a picture file.")
         with path.open("rb") as file:
-            return *_from_file(file, str(path), path.stat().st_size), str(path)
+            return *_from_file(file, str(path), path.stat().st_size, path), str(path)
     raise ImageError(f"A {type(source).__name__} is not a picture: give a path, a PIL picture, an array or a tensor.")
 
 
@@ -122,18 +122,34 @@ def write_image(
     return path
 
 
-def _from_file(file: Any, name: str, size: int) -> tuple[Tensor, Metadata]:
+def _from_file(file: Any, name: str, size: int, path: Path | None = None) -> tuple[Tensor, Metadata]:
     if size == 0:
         raise ImageError(f"{name} is empty (0 bytes): give a picture file.")
     try:
         picture = Image.open(file)
     except UnidentifiedImageError:
+        if path is not None and path.suffix.lower() in (".tif", ".tiff"):
+            return _raster(path), Metadata()
         raise ImageError(f"{name} is not a picture this program can read: give a JPEG, PNG, WebP or TIFF.") from None
     except Image.DecompressionBombError:
         raise ImageError(_too_large(name, "more than 178 million pixels")) from None
     except (OSError, ValueError, SyntaxError) as error:
         raise ImageError(f"{name} cannot be opened ({error}): the file is damaged, save it again.") from None
     return _decode(picture, name), _metadata(picture)
+
+
+def _raster(path: Path) -> Tensor:
+    """A TIFF that only GDAL reads: many bands, floats, unusual compression."""
+    from xview_demo.rasters import raster_size, read_raster
+
+    size = raster_size(path)
+    if size is None:
+        raise ImageError(f"{path} is not a TIFF this program can read: write it again with GDAL.")
+    _check_size(*size, str(path))
+    try:
+        return read_raster(path)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be decoded ({error}): the file is cut short or damaged.") from None
 
 
 def _decode(picture: Image.Image, name: str) -> Tensor:

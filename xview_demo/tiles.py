@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+import torch.nn.functional as F
 
 from xview_demo.errors import GalleryError
 from xview_demo.geometry import names
 from xview_demo.images import SUFFIXES
+from xview_demo.rasters import colour_bands, scaled, stretch
 from xview_demo.views import AerialView, GroundView
 
 View = AerialView | GroundView
@@ -165,11 +165,11 @@ def _ortho(path: Path, metres: float, stride: float, pixels: int) -> Iterator[tu
                 side = metres / resolution
                 columns = int((vrt.width - side) // (stride / resolution)) + 1
                 rows = int((vrt.height - side) // (stride / resolution)) + 1
-                stretch = _stretch(vrt)
+                limits = stretch(vrt)
                 for index in range(max(0, rows) * max(0, columns)):
                     row, column = divmod(index, columns)
                     left, top = column * stride / resolution, row * stride / resolution
-                    view = _cut(vrt, Window(left, top, side, side), pixels, stretch, metres)
+                    view = _cut(vrt, Window(left, top, side, side), pixels, limits, metres)
                     if view is not None:
                         place = _place(vrt, left + side / 2, top + side / 2, origin)
                         name = f"{path.stem}_r{row:04d}_c{column:04d}"
@@ -205,34 +205,13 @@ def _place(vrt: Any, column: float, row: float, origin: tuple[float, float]) -> 
     return float(latitude), float(longitude)
 
 
-def _colour_bands(vrt: Any) -> list[int]:
-    from rasterio.enums import ColorInterp
-
-    bands = [i for i, role in enumerate(vrt.colorinterp, 1) if role != ColorInterp.alpha]
-    return bands[:3] if len(bands) >= 3 else bands[:1] * 3
-
-
-def _stretch(vrt: Any) -> tuple[float, float]:
-    """Black and white of the picture: 0–255 for 8 bits, else its 0.5th and 99.5th percentile."""
-    if vrt.dtypes[0] == "uint8":
-        return 0.0, 255.0
-    shape = (3, min(512, vrt.height), min(512, vrt.width))
-    values = vrt.read(_colour_bands(vrt), out_shape=shape, masked=True).compressed()
-    values = values[np.isfinite(values)]
-    low, high = np.quantile(values, [0.005, 0.995]) if values.size else (0.0, 1.0)
-    return float(low), float(max(high, low + 1e-6))
-
-
-def _cut(vrt: Any, window: Any, pixels: int, stretch: tuple[float, float], metres: float) -> AerialView | None:
+def _cut(vrt: Any, window: Any, pixels: int, limits: tuple[float, float], metres: float) -> AerialView | None:
     from rasterio.enums import Resampling
 
     finer = max(1, math.ceil(window.width / pixels - 1e-6))
     side = pixels * finer
-    options = {"window": window, "resampling": Resampling.bilinear}
     valid = vrt.dataset_mask(window=window, out_shape=(side, side))
     if (valid > 0).mean() < MIN_VALID:
         return None
-    values = vrt.read(_colour_bands(vrt), out_shape=(3, side, side), **options).astype(np.float32)
-    values = np.nan_to_num((values - stretch[0]) / (stretch[1] - stretch[0])).clip(0, 1)
-    image = torch.from_numpy(values.reshape(3, pixels, finer, pixels, finer).mean((2, 4)))
-    return AerialView(image, metres / pixels)
+    values = vrt.read(colour_bands(vrt), out_shape=(3, side, side), window=window, resampling=Resampling.bilinear)
+    return AerialView(F.avg_pool2d(scaled(values, limits), finer), metres / pixels)
