@@ -49,7 +49,7 @@ def test_localize(client, panorama, tiles, tmp_path, source):
 
 
 def test_synthesize(client, panorama):
-    note, pair, classes = client.predict(handle_file(str(panorama)), api_name="/synthesize")
+    note, pair, *_ = client.predict(handle_file(str(panorama)), api_name="/synthesize")
     assert "north is up" in note and len(value(pair)) == 2
     note, *_ = client.predict(handle_file(str(panorama)), said="Unknown", method="bird-eye", api_name="/synthesize")
     assert "bird-eye" in note and "ahead of the camera" in note

@@ -48,21 +48,24 @@ def build(geo: "GeoLocalizer") -> Tab:
             button = gr.Button("Synthesize", variant="primary", elem_id="synthesize-run")
         with gr.Column(scale=8, min_width=460):
             note = gr.HTML(common.empty(EMPTY), elem_id="synthesize-note")
-            pair = gr.ImageSlider(
-                label="Bird's-eye view  |  synthetic aerial view",
-                interactive=False,
-                format="png",
-                max_height=SIZE,
-                buttons=["download", "fullscreen"],
-                elem_id="synthesize-pair",
-                visible=False,
-            )
-            classes = common.shown("Classes of the synthetic aerial view", visible=False)
+            with gr.Row(visible=False) as results:
+                with gr.Column(scale=3, min_width=320):
+                    pair = gr.ImageSlider(
+                        label="Bird's-eye view  |  synthetic aerial view",
+                        interactive=False,
+                        format="png",
+                        max_height=SIZE,
+                        buttons=["download", "fullscreen"],
+                        elem_id="synthesize-pair",
+                    )
+                with gr.Column(scale=2, min_width=240, visible=False) as beside:
+                    classes = common.shown("Its classes")
+                    legend = gr.HTML()
     picture.change(common.about_ground, picture, details, show_progress="hidden", api_visibility="private")
     button.click(
         _handler(geo),
         [picture, method, said, heading, hfov, seed],
-        [note, pair, classes],
+        [note, pair, classes, legend, results, beside],
         api_name="synthesize",
         concurrency_id="models",
     )
@@ -81,7 +84,7 @@ def _handler(geo: "GeoLocalizer") -> Any:
         hfov: float | None = None,
         seed: float = 0,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> tuple[Any, Any, Any]:
+    ) -> tuple[Any, ...]:
         """Make the aerial view of a street-level picture, and its bird's-eye projection to compare."""
         view = common.open_ground(picture, said, heading, hfov)
         progress(0.1, desc="Projecting")
@@ -92,14 +95,14 @@ def _handler(geo: "GeoLocalizer") -> Any:
         scale = result.aerial.metres_per_pixel
         side = "" if scale is None else f", {scale * result.aerial.image.shape[-1]:.0f} m wide"
         note = f'<div class="said"><b>{result.method}</b>: {up}{side}; the camera stands in the middle.</div>'
-        segmentation = result.segmentation
-        painted = None if segmentation is None else viz.resize(segmentation.colours(), SIZE, SIZE)
-        if painted is not None:
-            painted = viz.with_legend(painted, segmentation.areas)
+        classes = result.segmentation
         return (
             note,
-            gr.update(value=viz.slider_pair(flat.aerial, result.aerial, SIZE), visible=True),
-            gr.update(value=painted, visible=painted is not None),
+            viz.slider_pair(flat.aerial, result.aerial, SIZE),
+            None if classes is None else viz.resize(classes.colours(), SIZE, SIZE),
+            "" if classes is None else common.shares(classes.areas),
+            gr.update(visible=True),
+            gr.update(visible=classes is not None),
         )
 
     return run

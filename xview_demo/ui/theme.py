@@ -4,7 +4,9 @@ import gradio as gr
 from gradio.themes.utils import fonts
 
 CSS = """
-.gradio-container { max-width: 1360px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 1360px !important; margin: 0 auto !important; }
+.gradio-container main { width: 100% !important; }
+footer .divider { display: none; }
 #masthead { padding: 14px 2px 4px; }
 #masthead h1 { font-size: 1.6rem; font-weight: 700; margin: 0; letter-spacing: -0.01em; }
 #masthead p { margin: 4px 0 0; color: var(--body-text-color-subdued); max-width: 62rem; }

@@ -60,8 +60,10 @@ def build() -> Tab:
                 depth = common.shown("Depth", visible=False)
                 classes = common.shown("Classes", visible=False)
             with gr.Row():
-                aerial = common.shown("From above, 64 m wide, north up", elem_id="world-aerial", visible=False)
-                above = common.shown("Classes from above", visible=False)
+                aerial = common.shown(
+                    "From above, 64 m wide, north up", height=380, elem_id="world-aerial", visible=False
+                )
+                above = common.shown("Classes from above", height=380, visible=False)
     buttons = [to_localize, to_synthesize, to_segment]
     button.click(
         _run,
