@@ -13,6 +13,7 @@ from .buildings import (
     fits,
     local,
     neighbourhood,
+    patch,
     shed,
     tower,
 )  # fmt: skip
@@ -20,7 +21,7 @@ from .draft import LAND, PLOT, TAKEN_OTHER, TAKEN_WATER, Draft, Pattern
 from .estates import carpark, green, industrial, retail, school, slabs, square
 from .lots import church_lot, home, homestead, ribbon_lots
 from .nature import clear, field, meadow, park, plant, waste, wood
-from .parcels import Lot, area_of, clip, contains, front_of, inset, lot_of, scatter, split
+from .parcels import Lot, area_of, clip, contains, front_of, inset, lot_of, pieces_of, scatter, split
 from .roads import Network
 from .streets import Block
 
@@ -55,6 +56,13 @@ def fill_blocks(draft: Draft, network: Network, blocks: list[Block], rng: np.ran
             use = pick(rng, c.edge_uses)
         else:
             use = pick(rng, land)
+        if (
+            use in ("carpark", "square", "school", "park")
+            and block.area > 4e4
+            or use == "carpark"
+            and block.area > 1.4e4
+        ):
+            use = max(land, key=lambda key: land[key])
         open_land = use in ("field", "wood", "meadow")
         if not open_land and block.area < 350:
             use = "green"
@@ -98,7 +106,8 @@ def detached(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     width, depth = c.lot_width * rng.uniform(0.85, 1.2), c.lot_depth * rng.uniform(0.9, 1.15)
     for piece in split(lot, width, depth, rng):
         if area_of(piece.points) > 2.6 * width * depth and front_of(piece) is None:
-            FILLERS[pick(rng, {"park": 0.35, "wood": 0.3, "meadow": 0.2, "school": 0.15})](draft, piece, rng)
+            inner = {"waste": 1.0} if "waste" in c.uses else {"park": 0.4, "wood": 0.35, "meadow": 0.25}
+            FILLERS[pick(rng, inner)](draft, piece, rng)
         else:
             home(draft, piece, rng, styles)
 
@@ -151,47 +160,42 @@ def terrace(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     rear = float(np.clip(spare - alley, 4, 26))
 
     def build(place: Place) -> None:
-        chosen = style
-        city_house(draft, rng, chosen, place, levels, 0.04)
-        mat = pick(rng, {"lawn": 0.5, "paving": 0.2, "concrete": 0.15, "soil": 0.15})
-        corners = np.stack(
-            [
-                local(place, s * place[4], v)
-                for s, v in ((-1, place[5]), (1, place[5]), (1, place[5] + rear), (-1, place[5] + rear))
-            ]
-        )
-        draft.area(LAND, mat, corners, pattern=Pattern(shift=rng.uniform(-12, 12)))
-        fence = np.stack([local(place, place[4], place[5]), local(place, place[4], place[5] + rear)])
-        if draft.free(fence[1:], SOLID):
-            draft.strip("fence" if rng.random() < 0.7 else "wall", rng.uniform(1.3, 1.8), 0.2, fence)
-        if setback > 1.6:
-            front = np.stack(
-                [
-                    local(place, s * place[4], v)
-                    for s, v in ((-1, -place[5]), (1, -place[5]), (1, -place[5] - setback), (-1, -place[5] - setback))
-                ]
-            )
-            draft.area(LAND, pick(rng, {"lawn": 0.4, "paving": 0.4, "gravel": 0.2}), front)
-            if rng.random() < 0.5:
-                edge = np.stack(
-                    [
-                        local(place, -place[4] + 1.6, -place[5] - setback + 0.4),
-                        local(place, place[4], -place[5] - setback + 0.4),
-                    ]
-                )
-                draft.strip("hedge" if rng.random() < c.hedges else "wall", rng.uniform(0.6, 1.2), 0.4, edge)
-        if rear > 7 and rng.random() < 0.3:
-            box_at = local(place, rng.uniform(-0.3, 0.3) * place[4], place[5] + rear - 2.5)
-            box = (box_at[0], box_at[1], place[2], place[3], rng.uniform(1.2, 2.8), rng.uniform(1.0, 2.4))
-            if fits(draft, box, None):
-                shed(draft, rng, box)
-        n = int(rng.poisson(c.garden_trees * rear / 12))
-        spots = np.array(
-            [local(place, rng.uniform(-1, 1) * place[4] * 0.7, place[5] + rear * rng.uniform(0.3, 1)) for _ in range(n)]
-        )
-        plant(draft, rng, clear(draft, spots.reshape(-1, 2), 1.5), 1.3, 3.8, shrubs=0.25)
+        city_house(draft, rng, style, place, levels, 0.04)
+        _yards(draft, rng, place, setback, rear)
 
+    if spare > 30:
+        inner = inset(lot.points, setback + c.lot_depth + rear + 1)
+        if area_of(inner) > 400 and contains(lot.points, inner).all():
+            park(draft, inner, rng)
     march(draft, lot, rng, (width * 0.92, width * 1.08), (c.lot_depth * 0.85, c.lot_depth * 1.1), setback, build, 0.03)
+
+
+def _yards(draft: Draft, rng: np.random.Generator, place: Place, setback: float, rear: float) -> None:
+    """Front and back yard of one row house."""
+    c = draft.character
+    hl, hw = place[4], place[5]
+    ground = pick(rng, {"lawn": 0.5, "paving": 0.2, "concrete": 0.15, "soil": 0.15})
+    back = patch(place, -hl, hl, hw, hw + rear)
+    draft.area(LAND, ground, back, pattern=Pattern(shift=rng.uniform(-12, 12)))
+    fence = back[1:3]
+    if draft.free(fence[1:], SOLID):
+        draft.strip("fence" if rng.random() < 0.7 else "wall", rng.uniform(1.3, 1.8), 0.2, fence)
+    if setback > 1.6:
+        garden = patch(place, -hl, hl, -hw - setback, -hw)
+        draft.area(LAND, pick(rng, {"lawn": 0.4, "paving": 0.4, "gravel": 0.2}), garden)
+        if rng.random() < 0.5:
+            edge = patch(place, -hl + 1.6, hl, -hw - setback + 0.4, 0.0)[:2]
+            draft.strip("hedge" if rng.random() < c.hedges else "wall", rng.uniform(0.6, 1.2), 0.4, edge)
+    if rear > 7 and rng.random() < 0.3:
+        spot = local(place, rng.uniform(-0.3, 0.3) * hl, hw + rear - 2.5)
+        box = (spot[0], spot[1], place[2], place[3], rng.uniform(1.2, 2.8), rng.uniform(1.0, 2.4))
+        if fits(draft, box, None):
+            shed(draft, rng, box)
+    n = int(rng.poisson(c.garden_trees * rear / 12))
+    if n:
+        u, v = rng.uniform(-0.7, 0.7, n) * hl, hw + rear * rng.uniform(0.3, 1, n)
+        spots = np.stack([place[0] + place[2] * u - place[3] * v, place[1] + place[3] * u + place[2] * v], -1)
+        plant(draft, rng, clear(draft, spots, 1.5), 1.3, 3.8, shrubs=0.25)
 
 
 def perimeter(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
@@ -227,7 +231,7 @@ def towers(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     """High-rises on podiums, with plazas between."""
     c = draft.character
     draft.area(LAND, "paving" if rng.random() < 0.7 else "concrete", lot.points)
-    for piece in split(lot, rng.uniform(32, 60), rng.uniform(34, 55), rng):
+    for piece in pieces_of(lot, rng.uniform(32, 60), rng.uniform(34, 55), rng):
         front = front_of(piece)
         if front is None:
             park(draft, piece.points, rng)

@@ -27,6 +27,13 @@ def local(place: Place, u: float, v: float) -> np.ndarray:
     return np.array([east + cos * u - sin * v, north + sin * u + cos * v])
 
 
+def patch(place: Place, u0: float, u1: float, v0: float, v1: float) -> np.ndarray:
+    """The rectangle (4, 2) between two values of u and of v in a building's own frame."""
+    u, v = np.array([u0, u1, u1, u0]), np.array([v0, v0, v1, v1])
+    east, north, cos, sin, _, _ = place
+    return np.stack([east + cos * u - sin * v, north + sin * u + cos * v], -1)
+
+
 def fits(draft: Draft, place: Place, outline: np.ndarray | None, margin: float = 0.6, inset: float = 0.4) -> bool:
     """Whether a building stands on free land, inside the world's margin and inside its lot."""
     corners = rectangle(*place)

@@ -7,7 +7,7 @@ from .buildings import SOLID, any_style, church, fits, neighbourhood, slab, ware
 from .draft import LAND, TAKEN_OTHER, YARD, Draft, Pattern, turned
 from .lots import heading_of
 from .nature import clear, park, plant
-from .parcels import Lot, contains, front_of, inset, scatter, split
+from .parcels import Lot, contains, front_of, inset, pieces_of, scatter
 
 
 def slabs(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
@@ -60,7 +60,7 @@ def carpark(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     """A block that is a car park with some trees."""
     draft.area(LAND, "asphalt" if rng.random() < 0.6 else "worn_asphalt", lot.points)
     full = float(rng.uniform(0.1, 0.9))
-    for piece in split(lot, rng.uniform(60, 90), rng.uniform(36, 62), rng):
+    for piece in pieces_of(lot, rng.uniform(60, 90), rng.uniform(36, 62), rng):
         front = front_of(piece)
         if front is None:
             park(draft, piece.points, rng)
@@ -79,7 +79,7 @@ def industrial(draft: Draft, lot: Lot, rng: np.random.Generator, retail: bool = 
     """Halls on paved yards, with car parks, lorries and stacked boxes."""
     c = draft.character
     styles = neighbourhood(rng, {"shed": 1.0})
-    for piece in split(lot, rng.uniform(55, 110), rng.uniform(60, 95), rng):
+    for piece in pieces_of(lot, rng.uniform(55, 110), rng.uniform(60, 95), rng):
         yard = pick(rng, {"concrete": 0.4, "worn_asphalt": 0.3, "asphalt": 0.2, "gravel": 0.1})
         draft.area(LAND, pick(rng, c.ground), piece.points)
         draft.area(YARD, yard, inset(piece.points, rng.uniform(1.5, 5)))
@@ -131,21 +131,30 @@ def square(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
 
 
 def school(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
-    """A flat building with wings, a yard and a sports pitch."""
-    draft.area(LAND, "lawn", lot.points)
+    """A flat building with a yard, parking and a sports pitch."""
     front = front_of(lot)
+    places = []
     if front is None:
+        park(draft, lot.points, rng)
         return
-    place = None
     for scale in (1.0, 0.7, 0.5):
-        spot = front.start + front.along * front.length * 0.5 + front.inward * 16
-        candidate = (spot[0], spot[1], front.along[0], front.along[1], min(front.length * 0.4, 32) * scale, 7.0)
-        if fits(draft, candidate, lot.points, 2):
-            place = candidate
-            slab(draft, rng, any_style(rng, neighbourhood(rng, {"panel": 1, "modern": 1, "city_brick": 1})), place, 2.2)
-            break
-    pitch_at = front.start + front.along * front.length / 2 + front.inward * (front.depth * 0.65)
-    for scale in (1.0, 0.75, 0.5):
+        for inward in (16, 22, 11):
+            spot = front.start + front.along * front.length * 0.5 + front.inward * inward
+            half = min(front.length * 0.4, 32) * scale
+            places.append((spot[0], spot[1], front.along[0], front.along[1], half, 7.0))
+    place = next((place for place in places if fits(draft, place, lot.points, 2)), None)
+    if place is None:
+        park(draft, lot.points, rng)
+        return
+    draft.area(LAND, "lawn", lot.points)
+    slab(draft, rng, any_style(rng, neighbourhood(rng, {"panel": 1, "modern": 1, "city_brick": 1})), place, 2.2)
+    middle = np.array(place[:2])
+    yard = turned(middle + front.inward * 13, front.along, place[4], 5.0)
+    if contains(lot.points, yard).all() and draft.room(yard):
+        draft.area(YARD, "asphalt" if rng.random() < 0.5 else "paving", yard)
+        draft.claim([yard], TAKEN_OTHER)
+    pitch_at = front.start + front.along * front.length / 2 + front.inward * (front.depth * 0.68)
+    for scale in (1.0, 0.75, 0.5, 0.35):
         pitch = turned(pitch_at, front.along, 40 * scale, 25 * scale)
         if contains(lot.points, pitch).all() and draft.room(pitch):
             angle = float(np.arctan2(front.along[1], front.along[0]))
@@ -155,7 +164,7 @@ def school(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
             draft.line("white", 0.12, np.stack([(ring[0] + ring[1]) / 2, (ring[2] + ring[3]) / 2]))
             draft.claim([pitch], TAKEN_OTHER)
             break
-    plant(draft, rng, clear(draft, scatter(lot.points, 13, rng, 0.9), 2.5), 2, 4.5)
+    plant(draft, rng, clear(draft, scatter(lot.points, 11, rng, 0.9), 2.5), 2, 5)
 
 
 def green(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:

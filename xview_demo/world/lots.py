@@ -4,7 +4,7 @@ import numpy as np
 import shapely
 
 from .biome import STYLES, Style, pick
-from .buildings import Place, any_style, barn, church, fits, garage, house, local, shed
+from .buildings import Place, any_style, barn, church, fits, garage, house, local, patch, shed
 from .draft import BASIN, LAND, TAKEN_OTHER, YARD, Draft, Pattern, turned
 from .nature import clear, plant
 from .parcels import Front, Lot, area_of, contains, front_of, inset, scatter
@@ -122,12 +122,7 @@ def _drive(draft: Draft, lot: Lot, front: Front, place: Place, rng: np.random.Ge
         wide = 3.0
     setback = float((np.array(place[:2]) - front.start) @ front.inward) - half_width
     gate = setback + 1.2
-    corners = np.stack(
-        [
-            local(place, u + s * wide / 2, v)
-            for s, v in ((-1, back), (1, back), (1, -half_width - gate), (-1, -half_width - gate))
-        ]
-    )
+    corners = patch(place, u - wide / 2, u + wide / 2, back, -half_width - gate)
     draft.area(YARD, kind, corners)
     draft.claim([corners], TAKEN_OTHER)
     if rng.random() < 0.55:
@@ -163,7 +158,7 @@ def _garden(draft: Draft, lot: Lot, front: Front, place: Place, rng: np.random.G
     lo, hi = lot.points.min(0), lot.points.max(0)
     spots = rng.uniform(lo, hi, (n * 2 + 2, 2))
     spots = clear(draft, spots[contains(inset(lot.points, 1.2), spots)], 2.2)[: n + 1]
-    plant(draft, rng, spots, 1.4, 4.6)
+    plant(draft, rng, spots, 1.6, 5.2)
     bushes = rng.uniform(lo, hi, (int(rng.poisson(3)), 2))
     plant(draft, rng, clear(draft, bushes[contains(lot.points, bushes)], 1.0), shrubs=1.0)
 

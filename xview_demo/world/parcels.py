@@ -105,6 +105,25 @@ def split(lot: Lot, width: float, depth: float, rng: np.random.Generator, level:
     return out
 
 
+def fronted(lot: Lot) -> Lot:
+    """The same lot, its longest side taken for a front where it has none (a yard behind other lots)."""
+    if lot.street.any():
+        return lot
+    length = np.hypot(*(np.roll(lot.points, -1, 0) - lot.points).T)
+    return Lot(lot.points, np.arange(len(length)) == int(length.argmax()))
+
+
+def pieces_of(lot: Lot, width: float, depth: float, rng: np.random.Generator) -> list[Lot]:
+    """`split`, and what lies behind the first row split again, so that no large piece stays without a front."""
+    out: list[Lot] = []
+    for piece in split(lot, width, depth, rng):
+        if piece.street.any() or area_of(piece.points) < 0.5 * width * depth:
+            out.append(piece)
+        else:
+            out.extend(fronted(part) for part in split(fronted(piece), width, depth, rng))
+    return out
+
+
 def lot_of(block: Block) -> Lot:
     """The whole block as one lot."""
     return Lot(block.points, block.street)

@@ -132,7 +132,7 @@ def organic(rng: np.random.Generator, c: Character, far: float) -> tuple[np.ndar
     nodes = np.array([vertices[parent == n].mean(0) for n in used])
     edges = [(index[a], index[b]) for a, b in ordered]
     main = _through_routes(rng, nodes, edges, 2 + int(rng.random() * 4 * c.main_share + 0.5))
-    keep = rng.random(len(edges)) >= c.drop
+    keep = rng.random(len(edges)) >= 0.7 * c.drop
     return nodes, [(a, b, "main" if m else "street") for (a, b), m, k in zip(edges, main, keep, strict=True) if m or k]
 
 

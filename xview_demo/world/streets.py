@@ -108,6 +108,7 @@ def lay_streets(draft: Draft, network: Network, rng: np.random.Generator) -> lis
     _islands(draft, network, rng)
     taken = shapely.union_all(everything)
     everything.extend(_railway(draft, rng))
+    everything.extend(_extensions(network))
     for rings in _rings(taken):
         draft.claim(rings, TAKEN_ROAD)
     for kind in (draft.terrain.rivers, draft.terrain.lakes, draft.terrain.seas):
@@ -115,6 +116,26 @@ def lay_streets(draft: Draft, network: Network, rng: np.random.Generator) -> lis
             everything.append(shapely.Polygon(outline).buffer(3.0 + 5 * float(rng.random())))
     everything.extend(shapely.Polygon(outline).buffer(1.0) for outline in draft.terrain.beaches)
     return _blocks(box.difference(shapely.union_all(everything).buffer(0.02)), taken)
+
+
+def _extensions(network: Network) -> list[shapely.Geometry]:
+    """Thin cuts from every dead end on to the next street, so that no block wraps around a dead end."""
+    degree = network.degree()
+    lines = shapely.union_all([shapely.LineString(road.points) for road in network.roads])
+    cuts = []
+    for road in network.roads:
+        for node, here, before in ((road.start, 0, 1), (road.end, -1, -2)):
+            if degree[node] != 1:
+                continue
+            way = road.points[here] - road.points[before]
+            way = way / max(np.hypot(*way), 1e-9)
+            start = road.points[here] + way * 0.5
+            hit = shapely.LineString([start, start + way * 240]).intersection(lines)
+            spots = shapely.get_coordinates(hit)
+            if len(spots):
+                nearest = spots[np.argmin(((spots - start) ** 2).sum(1))]
+                cuts.append(shapely.LineString([start, nearest]).buffer(0.04))
+    return cuts
 
 
 def _railway(draft: Draft, rng: np.random.Generator) -> list[shapely.Geometry]:
@@ -322,12 +343,12 @@ def _cars(draft: Draft, road: Road, path: Path, start: float, end: float, rng: n
         for _ in range(rng.poisson(density * max(end - start, 0) / 100)):
             at = float(rng.uniform(start, end))
             along = rng.random() < 0.5
-            lane = 0.25 if road.lanes == 2 else rng.choice([0.125, 0.375])
-            across = (direction if along else -direction) * float(lane) * road.width
-            heading = float(path.heading(np.array(at))) + (0 if along else 180)
+            part = 0.25 if road.lanes == 2 else float(rng.choice([0.125, 0.375]))
+            offside = (direction if along else -direction) * part * road.width
+            angle = float(path.heading(np.array(at))) + (0.0 if along else 180.0)
             lorry = float(rng.random() < 0.08)
-            east, north = path.at(np.array(at), across).tolist()
-            draft.moving.append((east, north, heading, lorry, moment))
+            east, north = (float(v) for v in path.at(np.array(at), offside))
+            draft.moving.append((east, north, angle, lorry, float(moment)))
 
 
 def _bridge(draft: Draft, road: Road, path: Path) -> None:

@@ -140,7 +140,7 @@ def _cars(draft: Draft, rng: np.random.Generator) -> Cars:
     parked = dress(draft.parked)
     both = rng.random((2, len(parked))) < 0.6
     moving = dress(draft.moving)
-    moment = np.array([row[4] for row in draft.moving], int)
+    moment = np.array([row[4] for row in draft.moving]).astype(int)
     return Cars(parked[both[0]], parked[both[1]], moving[moment == 0], moving[moment == 1])
 
 
