@@ -371,11 +371,18 @@ def models(
     task: Annotated[str | None, typer.Option("--task", help="Only the models of one task.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the models by task."""
-    from xview_demo import list_models
+    """List the models: what each is for, and whether its weights are here."""
+    from xview_demo import list_models, zoo
 
-    names = list_models(task) if task else list_models()
-    _say({"models": list(names)}, "\n".join(names), as_json)
+    rows = []
+    for name in list_models(task):
+        entry = zoo.get(name)
+        here = not entry.learned or zoo.is_folder_of_weights(zoo.WEIGHTS / name)
+        rows.append({"name": name, "task": entry.task, "here": here, "summary": entry.summary})
+    text = [
+        f"{row['name']:<18} {row['task']:<13} {'' if row['here'] else '(no weights) '}{row['summary']}" for row in rows
+    ]
+    _say({"models": rows}, "\n".join(text), as_json)
 
 
 @app.command("app")
