@@ -1,6 +1,8 @@
 """The plan while it grows: layered areas, strips, paint, buildings, trees, cars, and a map of what is taken."""
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -68,9 +70,25 @@ def rectangle(east: float, north: float, cos: float, sin: float, half_length: fl
     )  # fmt: skip
 
 
+def rectangles(rows: np.ndarray) -> np.ndarray:
+    """`rectangle` for every row (n, ≥ 6) of a building table: (n, 4, 2)."""
+    east, north, cos, sin, half_length, half_width = np.asarray(rows, float)[:, :6].T
+    u = np.stack([cos, sin], -1) * half_length[:, None]
+    v = np.stack([-sin, cos], -1) * half_width[:, None]
+    centre = np.stack([east, north], -1)
+    return np.stack([centre - u - v, centre + u - v, centre + u + v, centre - u + v], 1)
+
+
 def turned(spot: np.ndarray, along: np.ndarray, half_length: float, half_width: float) -> np.ndarray:
     """`rectangle` around a point, u along the unit vector `along`."""
     return rectangle(float(spot[0]), float(spot[1]), float(along[0]), float(along[1]), half_length, half_width)
+
+
+@lru_cache(maxsize=4096)
+def _lattice(nu: int, nv: int) -> np.ndarray:
+    """Points (nu · nv, 2) of a regular lattice over the unit square, its border included."""
+    u, v = np.meshgrid(np.linspace(0, 1, nu), np.linspace(0, 1, nv), indexing="ij")
+    return np.stack([u.ravel(), v.ravel()], -1)
 
 
 class Draft:
@@ -121,10 +139,14 @@ class Draft:
     def room(self, corners: np.ndarray, bits: int = 255, inset: float = 0.4) -> bool:
         """Whether a rectangle (4, 2) is free, tested on a lattice of about 2 m."""
         a, b, d = corners[0], corners[1] - corners[0], corners[3] - corners[0]
-        lu, lv = max(np.hypot(*b), 0.1), max(np.hypot(*d), 0.1)
-        u = np.linspace(min(inset / lu, 0.5), max(1 - inset / lu, 0.5), max(int(lu / 2) + 1, 2))
-        v = np.linspace(min(inset / lv, 0.5), max(1 - inset / lv, 0.5), max(int(lv / 2) + 1, 2))
-        return self.free(a + u[:, None, None] * b + v[None, :, None] * d, bits)
+        lu, lv = max(math.hypot(*b), 0.1), max(math.hypot(*d), 0.1)
+        u0, v0 = min(inset / lu, 0.5), min(inset / lv, 0.5)
+        lattice = _lattice(max(int(lu / 2) + 1, 2), max(int(lv / 2) + 1, 2))
+        u, v = u0 + (1 - 2 * u0) * lattice[:, 0], v0 + (1 - 2 * v0) * lattice[:, 1]
+        half, last = self.size / 2 + self.pad, self.cells - 1
+        col = np.minimum(np.maximum((a[0] + half) + u * b[0] + v * d[0], 0), last).astype(np.intp)
+        row = np.minimum(np.maximum((half - a[1]) - u * b[1] - v * d[1], 0), last).astype(np.intp)
+        return not (self.taken[row, col] & bits).any()
 
     def inside(self, points: np.ndarray, margin: float = 0.0) -> bool:
         """Whether all points are inside the world's square, widened by `margin`."""
@@ -186,24 +208,31 @@ assert len(BUILDING) == 27
 def look_of(rng: np.random.Generator, style: Style, spread: float = 0.05) -> Look:
     """Draw the appearance of one building from a style."""
 
-    def colour(choices: tuple[tuple[float, float, float], ...]) -> list[float]:
-        base = choices[int(rng.integers(len(choices)))]
-        light, warm, tint = rng.normal(size=3).tolist()
+    draws = rng.normal(size=9).tolist()
+    picks = rng.random(5).tolist()
+
+    def colour(choices: tuple[tuple[float, float, float], ...], k: int) -> list[float]:
+        base = choices[int(picks[k] * len(choices))]
+        light, warm, tint = draws[3 * k : 3 * k + 3]
         light, warm, tint = 1 + spread * light, 1 + 0.3 * spread * warm, 1 + 0.15 * spread * tint
         tone = (base[0] * light * warm, base[1] * light * tint, base[2] * light / warm)
         return [min(max(v, 0.03), 0.95) for v in tone]
 
+    def between(low: float, high: float, share: float) -> float:
+        return low + (high - low) * share
+
+    shares = rng.random(6).tolist()
     return {
-        "wall": colour(style.walls),
-        "roof": colour(style.roofs),
-        "trim": colour(style.trim),
-        "texture": float(style.textures[rng.integers(len(style.textures))]),
-        "storey": float(rng.uniform(*style.storey)),
-        "bay": float(rng.uniform(*style.bay)),
+        "wall": colour(style.walls, 0),
+        "roof": colour(style.roofs, 1),
+        "trim": colour(style.trim, 2),
+        "texture": float(style.textures[int(picks[3] * len(style.textures))]),
+        "storey": between(*style.storey, shares[0]),
+        "bay": between(*style.bay, shares[1]),
         "window": [
-            min(max(v * k, 0.05), 0.95) for v, k in zip(style.window, rng.uniform(0.88, 1.12, 3).tolist(), strict=True)
+            min(max(v * between(0.88, 1.12, k), 0.05), 0.95) for v, k in zip(style.window, shares[2:5], strict=True)
         ],
         "roof_material": style.roof_material,
-        "roof_type": int(style.roof_types[rng.integers(len(style.roof_types))]),
-        "pitch": float(rng.uniform(*style.pitch)),
+        "roof_type": int(style.roof_types[int(picks[4] * len(style.roof_types))]),
+        "pitch": between(*style.pitch, shares[5]),
     }

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from .draft import ROAD, WALK, Area, Pattern, rectangle
+from .draft import ROAD, WALK, Area, Pattern, rectangle, rectangles
 from .materials import MATERIAL_ID, B
 from .town import Plan
 
@@ -42,10 +42,9 @@ class Raster:
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
         """Fixed-point pixel positions (…, 2) int32 of points in metres, for `shift=SHIFT`."""
-        xy = np.empty(points.shape)
-        xy[..., 0] = points[..., 0] + self.half
-        xy[..., 1] = self.half - points[..., 1]
-        return np.round((xy / self.resolution - 0.5) * (1 << SHIFT)).astype(np.int32)
+        scale = (1 << SHIFT) / self.resolution
+        offset = self.half * scale - (1 << SHIFT) / 2
+        return np.rint(points * np.array([scale, -scale]) + offset).astype(np.int32)
 
     def fill(self, image: np.ndarray, rings: list[np.ndarray], value: float) -> None:
         """Fill a polygon with holes."""
@@ -198,8 +197,8 @@ def _strips(
 def _buildings(plan: Plan, raster: Raster, material: np.ndarray, height: np.ndarray) -> np.ndarray:
     instance = np.zeros((raster.n, raster.n), np.int32)
     table = plan.buildings
-    for i, row in enumerate(table[:, :6].tolist()):
-        cv2.fillConvexPoly(instance, raster.pixels(rectangle(*row)), i + 1, shift=SHIFT)
+    for i, corners in enumerate(raster.pixels(rectangles(table))):
+        cv2.fillConvexPoly(instance, corners, i + 1, shift=SHIFT)
     where = np.flatnonzero(instance)
     index = instance.ravel()[where] - 1
     r, c = np.divmod(where, raster.n)

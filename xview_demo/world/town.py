@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import XViewError
 from .biome import BIOMES, Character, pick
 from .blocks import fill_blocks
-from .draft import Area, Draft, Line, Strip
+from .draft import Area, Draft, Line, Strip, rectangles
 from .materials import BUILDING, MATERIAL_ID
 from .nature import finish_nature
 from .roads import build_network
@@ -152,13 +152,13 @@ def _clear(draft: Draft, views: np.ndarray, trees: np.ndarray) -> np.ndarray:
     solid = np.zeros((n, n), np.uint8)
 
     def pixels(points: np.ndarray) -> np.ndarray:
-        return np.round((np.stack([points[:, 0] + half, half - points[:, 1]], -1) / res - 0.5) * 16).astype(np.int32)
+        return np.round((np.stack([points[..., 0] + half, half - points[..., 1]], -1) / res - 0.5) * 16).astype(
+            np.int32
+        )
 
-    for row in draft.rows:
-        east, north, cos, sin, hl, hw = row[:6]
-        u, v = np.array([cos, sin]) * hl, np.array([-sin, cos]) * hw
-        corners = np.array([-u - v, u - v, u + v, v - u]) + [east, north]
-        cv2.fillConvexPoly(solid, pixels(corners), 1, shift=4)
+    if draft.rows:
+        for corners in pixels(rectangles(np.array(draft.rows))):
+            cv2.fillConvexPoly(solid, corners, 1, shift=4)
     cv2.polylines(solid, [pixels(s.points) for s in draft.strips], False, 1, 2, shift=4)
     spots = np.concatenate([trees[:, :2], np.array([p[:2] for p in draft.posts]).reshape(-1, 2)])
     col = np.floor((spots[:, 0] + half) / res).astype(int)
