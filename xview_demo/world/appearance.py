@@ -98,7 +98,9 @@ def palette(place_seed: int, moment: Moment) -> np.ndarray:
     hue = np.array([0.4 if m.label in (0, 4) else 1.0 for m in MATERIALS])[:, None]  # streets and poles stay grey
     colours *= np.exp(place.normal(0, 0.13, (len(colours), 1)) + hue * place.normal(0, 0.055, colours.shape))
     colours *= np.exp(now.normal(0, 0.06, (len(colours), 1)) + hue * now.normal(0, 0.025, colours.shape))
-    soil = np.array([(0.58, 0.36, 0.24), (0.50, 0.41, 0.31), (0.70, 0.62, 0.48), (0.34, 0.29, 0.24), (0.66, 0.52, 0.36)])
+    soil = np.array(
+        [(0.58, 0.36, 0.24), (0.50, 0.41, 0.31), (0.70, 0.62, 0.48), (0.34, 0.29, 0.24), (0.66, 0.52, 0.36)]
+    )
     soil_colour = soil[place.integers(len(soil))] * np.exp(place.normal(0, 0.1))
     for name, share in (("soil", 0.8), ("ploughed", 0.6), ("dirt_track", 0.6), ("rock", 0.4), ("dry_grass", 0.2)):
         row = colours[MATERIAL_ID[name]]
@@ -118,7 +120,13 @@ def palette(place_seed: int, moment: Moment) -> np.ndarray:
         row = colours[MATERIAL_ID[name]]
         share = moment.snow * (0.45 if name in ("hedge", "shrub", "paving", "gravel") else 0.95)
         row[:] = (1 - share) * row + share * np.array((0.90, 0.92, 0.95))
-    for name, share in (("asphalt", 0.35), ("worn_asphalt", 0.45), ("concrete", 0.5), ("conifer", 0.35), ("broadleaf", 0.3)):
+    for name, share in (
+        ("asphalt", 0.35),
+        ("worn_asphalt", 0.45),
+        ("concrete", 0.5),
+        ("conifer", 0.35),
+        ("broadleaf", 0.3),
+    ):
         row = colours[MATERIAL_ID[name]]
         row[:] = (1 - share * moment.snow) * row + share * moment.snow * np.array((0.86, 0.88, 0.91))
     return np.clip(colours, 0.02, 0.98).astype(np.float32)

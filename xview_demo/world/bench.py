@@ -7,7 +7,9 @@ import torch
 from .world import World
 
 
-def bench_world(seed: int = 3, *, size: float = 1000.0, panoramas: int = 240, batch: int = 40, device: str = "cpu") -> dict:
+def bench_world(
+    seed: int = 3, *, size: float = 1000.0, panoramas: int = 240, batch: int = 40, device: str = "cpu"
+) -> dict:
     """Build one world and render panoramas of 128 × 512 with colour, depth and class.
 
     Returns:

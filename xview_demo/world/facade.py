@@ -38,9 +38,7 @@ def enter_walls(scene: Scene, instance: Tensor, east: Tensor, north: Tensor, sin
     distance = torch.maximum(near_u, near_v)
     nu = torch.where(end, -du.sign(), torch.zeros_like(du))
     nv = torch.where(end, torch.zeros_like(dv), -dv.sign())
-    return Walls(
-        distance, u0 + distance * du, v0 + distance * dv, end, nu * c - nv * s, nu * s + nv * c, rows
-    )
+    return Walls(distance, u0 + distance * du, v0 + distance * dv, end, nu * c - nv * s, nu * s + nv * c, rows)
 
 
 def roof_edge(walls: Walls) -> Tensor:
@@ -146,7 +144,9 @@ def _openings(rows, colour, trim, x, y, cell, floor, blur_x, blur_y, bays, seed,
     paint = torch.stack([_hash(seed), _hash(seed + 1), _hash(seed + 2)], -1) * 0.45 + 0.1
     colour = colour * (1 - leaf) + paint * leaf
     fascia = (_cover(y - 0.87, torch.full_like(y, 0.08), blur_y) * shop.float())[:, None]
-    sign = torch.stack([_hash(seed, cell // 2), _hash(seed + 5, cell // 2), _hash(seed + 9, cell // 2)], -1) * 0.75 + 0.1
+    sign = (
+        torch.stack([_hash(seed, cell // 2), _hash(seed + 5, cell // 2), _hash(seed + 9, cell // 2)], -1) * 0.75 + 0.1
+    )
     colour = colour * (1 - fascia) + sign * fascia
     return colour, torch.maximum(inside, leaf[:, 0])
 

@@ -55,7 +55,8 @@ MATERIAL_ID: dict[str, int] = {material.name: index for index, material in enume
 
 # One row of `Plan.buildings` is a rectangle with vertical walls and one roof; an L- or U-shaped block is several rows.
 # Local frame: u along (cos, sin) in (east, north), v along (−sin, cos); |u| ≤ half_length, |v| ≤ half_width.
-# Roof over the eave: flat 0; gable rise·(1 − |v|/half_width); hip rise·min(1 − |v|/half_width, (half_length − |u|)/half_width).
+# Roof over the eave: flat 0; gable rise·(1 − |v|/half_width);
+# hip rise·min(1 − |v|/half_width, (half_length − |u|)/half_width).
 BUILDING: tuple[str, ...] = (
     "east", "north", "cos", "sin", "half_length", "half_width",  # metres, unit vector, metres
     "base", "eave", "rise",  # absolute metres, absolute metres, metres above the eave at the ridge

@@ -54,9 +54,7 @@ def equirectangular_rays(east, north, height, heading, rows: int, columns: int, 
     elevation = (0.5 - (torch.arange(rows, device=device) + 0.5) / rows) * math.radians(vfov)
     azimuth = torch.deg2rad(heading)[:, None] + offset
     tangent = torch.tan(elevation.clamp(-1.5690, 1.5690)).expand(len(east), columns, rows)
-    return Rays(
-        east, north, height, azimuth, tangent, 2 * math.pi / columns, "equirectangular", math.radians(vfov) / 2
-    )
+    return Rays(east, north, height, azimuth, tangent, 2 * math.pi / columns, "equirectangular", math.radians(vfov) / 2)
 
 
 def perspective_rays(east, north, height, heading, rows: int, columns: int, hfov: float) -> Rays:
@@ -74,7 +72,7 @@ def perspective_rays(east, north, height, heading, rows: int, columns: int, hfov
 
 
 def ray_distances(resolution: float, device: torch.device) -> Tensor:
-    """(K,) horizontal distances in metres at which a ray is sampled: steps of 0.8 pixels, then 1.25 % of the distance."""
+    """(K,) distances along the ground in metres at which a ray is sampled: steps of 0.8 pixels, then of 1.25 %."""
     distances, distance = [0.05, 0.3, 0.6], 0.9
     while distance < REACH:
         distances.append(distance)
@@ -174,7 +172,9 @@ def _render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
     depth[beyond], label[beyond] = FAR, VEGETATION
     solid = ((march.solid < samples) & (crown_at >= march.solid.clamp(max=samples))).view(-1)
     _draw_solid(scene, march, pixels, solid.nonzero()[:, 0], rays, colour, depth, label)
-    _draw_crowns(scene, march, pixels, (crown_at < march.solid).view(-1).nonzero()[:, 0], crown_at, colour, depth, label)
+    _draw_crowns(
+        scene, march, pixels, (crown_at < march.solid).view(-1).nonzero()[:, 0], crown_at, colour, depth, label
+    )
 
     colour = _haze(scene, colour, depth, pixels.azimuth)
     shape = (batch, columns, rows)
@@ -201,12 +201,14 @@ class _Pixels:
     @staticmethod
     def of(rays: Rays) -> "_Pixels":
         shape = rays.tangent.shape
-        spread = [t[:, None, None].expand(shape).reshape(-1) for t in (rays.east, rays.north, rays.height)]
-        azimuth = rays.azimuth[..., None].expand(shape).reshape(-1)
-        return _Pixels(*spread, torch.remainder(azimuth, 2 * math.pi), rays.tangent.reshape(-1), shape[-1])
+        east, north, height = (t[:, None, None].expand(shape).reshape(-1) for t in (rays.east, rays.north, rays.height))
+        azimuth = torch.remainder(rays.azimuth[..., None].expand(shape).reshape(-1), 2 * math.pi)
+        return _Pixels(east, north, height, azimuth, rays.tangent.reshape(-1), shape[-1])
 
 
-def _draw_solid(scene: Scene, march: _March, pixels: _Pixels, at: Tensor, rays: Rays, colour, depth, label) -> None:
+def _draw_solid(
+    scene: Scene, march: _March, pixels: _Pixels, at: Tensor, rays: Rays, colour: Tensor, depth: Tensor, label: Tensor
+) -> None:
     """Ground, roofs, walls and other solid things at the pixels `at`, written in place."""
     tangent, eye, azimuth = (look_up(t, at) for t in (pixels.tangent, pixels.height, pixels.azimuth))
     sine, cosine = torch.sin(azimuth), torch.cos(azimuth)
@@ -227,9 +229,7 @@ def _draw_solid(scene: Scene, march: _March, pixels: _Pixels, at: Tensor, rays: 
     hit_index = look_up(march.index.view(-1), along)
     instance = look_up(scene.instance, hit_index)
     candidate = ((instance > 0) & step).nonzero()[:, 0]
-    walls = enter_walls(
-        scene, *(look_up(t, candidate) for t in (instance, origin_east, origin_north, sine, cosine))
-    )
+    walls = enter_walls(scene, *(look_up(t, candidate) for t in (instance, origin_east, origin_north, sine, cosine)))
     wall_height = look_up(eye, candidate) + look_up(tangent, candidate) * walls.distance
     candidate_reached = look_up(reached, candidate)
     near = (walls.distance - candidate_reached).abs() < 2.5 * scene.resolution + 0.03 * candidate_reached
@@ -295,7 +295,16 @@ def _crown_hits(scene: Scene, march: _March, pixels: _Pixels) -> Tensor:
     return kept.view_as(crown)
 
 
-def _draw_crowns(scene: Scene, march: _March, pixels: _Pixels, at: Tensor, crown_at, colour, depth, label) -> None:
+def _draw_crowns(
+    scene: Scene,
+    march: _March,
+    pixels: _Pixels,
+    at: Tensor,
+    crown_at: Tensor,
+    colour: Tensor,
+    depth: Tensor,
+    label: Tensor,
+) -> None:
     """Tree crowns at the pixels `at`, written in place: clumps of leaves, lit from the sun's side and from above."""
     sample = look_up(crown_at.view(-1), at)
     index = look_up(march.index.view(-1), at // pixels.rows * len(march.distance) + sample)
@@ -360,7 +369,11 @@ def sky_colour(scene: Scene, azimuth: Tensor, tangent: Tensor) -> Tensor:
         north = torch.cos(azimuth) * flat * reach * scale
         grid = torch.stack([east - 2 * torch.round(east / 2), north - 2 * torch.round(north / 2)], -1)
         cloud = cloud + weight * F.grid_sample(noise, grid[None, :, None], align_corners=False)[0, 0, :, 0]
-    cover = torch.sigmoid((cloud - 2.2 * (0.55 - moment.clouds)) * 2.5) * (up / 0.15).clamp(0, 1) * min(1.0, moment.clouds * 2)
+    cover = (
+        torch.sigmoid((cloud - 2.2 * (0.55 - moment.clouds)) * 2.5)
+        * (up / 0.15).clamp(0, 1)
+        * min(1.0, moment.clouds * 2)
+    )
     cloudy = (0.93 - 0.22 * moment.overcast + 0.035 * cloud)[:, None] * _sun_tint(scene)
     colour = colour * (1 - 0.85 * cover[:, None]) + 0.85 * cover[:, None] * cloudy
     return colour.clamp(0, 1)

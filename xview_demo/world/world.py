@@ -32,6 +32,21 @@ def split_of(seed: int) -> str:
 
 
 @dataclass(frozen=True)
+class Nuisance:
+    """What keeps two pictures of a place from agreeing; every part can be switched off alone."""
+
+    moments: bool = True  # the aerial picture is of another day: sun, sky, season, colours
+    cars: bool = True  # other cars stand and drive in the aerial picture
+    sensor: float = 1.0  # strength of the cameras' faults, 0 none
+    tilt: float = 0.7  # degrees, standard deviation of a panorama's pitch and roll (at most 2)
+    lean: float = 0.05  # metres a metre of height leans in aerial pictures, standard deviation per axis (at most 0.14)
+    camera_height: tuple[float, float] = (1.6, 3.0)  # metres, least and most
+
+
+EXACT = Nuisance(moments=False, cars=False, sensor=0.0, tilt=0.0, lean=0.0, camera_height=(2.5, 2.5))
+
+
+@dataclass(frozen=True)
 class Site:
     """A place to stand: on a street, path or track."""
 
@@ -71,6 +86,7 @@ class World:
         size: side in metres.
         resolution: metres per pixel of the rasters (0.25–0.5 for pictures; 1 is enough for quick tests).
         exact: no nuisance: both views see the same moment through perfect, level cameras.
+        nuisance: which nuisances there are (default all); not together with `exact`.
         device: where pictures are rendered.
 
     Everything is a function of these arguments (and of the seeds given to the methods): the same call gives the
@@ -81,14 +97,17 @@ class World:
 
     def __init__(
         self, seed: int, *, biome: str | None = None, size: float = 1000.0, resolution: float = 0.5,
-        exact: bool = False, device: str | torch.device = "cpu",
+        exact: bool = False, nuisance: Nuisance | None = None, device: str | torch.device = "cpu",
     ) -> None:  # fmt: skip
         split_of(seed)
         if biome is not None and biome not in self.BIOMES:
             raise XViewError(f"No biome named {biome!r}. Available: {', '.join(self.BIOMES)}.")
         if not 2 * MARGIN < size + 1 <= 4001:
             raise XViewError(f"A world of {size:g} m is not possible; choose a side of 200 to 4000 m.")
-        self.seed, self.size, self.resolution, self.exact = int(seed), float(size), float(resolution), exact
+        if exact and nuisance is not None:
+            raise XViewError("An exact world has no nuisance; give either exact=True or nuisance=….")
+        self.nuisance = EXACT if exact else nuisance or Nuisance()
+        self.seed, self.size, self.resolution = int(seed), float(size), float(resolution)
         self.device = torch.device(device)
         self.plan: Plan = build_plan(self.seed, biome, self.size)
         self.biome: str = self.plan.biome
@@ -101,7 +120,8 @@ class World:
             "snow": 1.0 if self.biome == "snow" else 0.0,
         }
         self.ground_moment = draw_moment(rng, **climate)
-        self.aerial_moment = self.ground_moment if exact else drift(self.ground_moment, rng, **climate)
+        later = drift(self.ground_moment, rng, **climate)
+        self.aerial_moment = later if self.nuisance.moments else self.ground_moment
 
     def _rng(self, purpose: str, seed: int = 0) -> np.random.Generator:
         return np.random.default_rng([self.seed, seed, *purpose.encode()])
@@ -118,7 +138,9 @@ class World:
     @cached_property
     def aerial_scene(self) -> Scene:
         """The world when the aerial pictures are taken: other sun, often another season, cars moved."""
-        return self.ground_scene if self.exact else self._scene(self.aerial_moment, self.plan.cars.aerial)
+        if not (self.nuisance.moments or self.nuisance.cars):
+            return self.ground_scene
+        return self._scene(self.aerial_moment, self.plan.cars.aerial if self.nuisance.cars else self.plan.cars.ground)
 
     # Geography ------------------------------------------------------------------------------------------------
 
@@ -165,12 +187,13 @@ class World:
 
     # Pictures -------------------------------------------------------------------------------------------------
 
-    def _cameras(self, sites: Sequence[Site], rng: np.random.Generator, camera_height: float | None):
+    def _cameras(
+        self, sites: Sequence[Site], rng: np.random.Generator, camera_height: float | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """East, north, absolute height and height above the ground of the cameras, each (B,) metres."""
         position = torch.tensor([(s.east, s.north) for s in sites], device=self.device, dtype=torch.float32)
-        if camera_height is not None:
-            heights = np.full(len(sites), camera_height)
-        else:
-            heights = np.full(len(sites), 2.5) if self.exact else rng.uniform(1.6, 3.0, len(sites))
+        low, high = self.nuisance.camera_height if camera_height is None else (camera_height, camera_height)
+        heights = rng.uniform(low, high, len(sites))
         above = torch.from_numpy(heights.astype(np.float32)).to(self.device)
         scene = self.ground_scene
         ground = scene.ground.index_select(0, scene.index(position[:, 0], position[:, 1]))
@@ -187,8 +210,8 @@ class World:
         rows, columns = height * supersample, width * supersample
         rays = render.equirectangular_rays(east, north, eye, heading, rows, columns, vfov)
         colour, depth, labels = render.render(self.ground_scene, rays)
-        if not self.exact:
-            tilt = rng.normal(0, 0.7, (2, len(sites))).clip(-2, 2)
+        if self.nuisance.tilt > 0:
+            tilt = rng.normal(0, self.nuisance.tilt, (2, len(sites))).clip(-2, 2)
             colour, depth, labels = _tilted(colour, depth, labels, tilt, vfov)
         return self._ground_batch(colour, depth, labels, heading, above, rng, supersample)
 
@@ -200,9 +223,7 @@ class World:
         rng = self._rng("photo", seed)
         heading = self._headings(sites, [s.heading for s in sites] if headings is None else headings)
         east, north, eye, above = self._cameras(sites, rng, camera_height)
-        rays = render.perspective_rays(
-            east, north, eye, heading, height * supersample, width * supersample, hfov
-        )
+        rays = render.perspective_rays(east, north, eye, heading, height * supersample, width * supersample, hfov)
         colour, depth, labels = render.render(self.ground_scene, rays)
         return self._ground_batch(colour, depth, labels, heading, above, rng, supersample)
 
@@ -212,14 +233,23 @@ class World:
             raise XViewError(f"{len(sites)} sites but {len(values)} headings; give one heading a site.")
         return torch.tensor(values, device=self.device, dtype=torch.float32)
 
-    def _ground_batch(self, colour, depth, labels, heading, above, rng, supersample: int) -> GroundBatch:
+    def _ground_batch(
+        self,
+        colour: Tensor,
+        depth: Tensor,
+        labels: Tensor,
+        heading: Tensor,
+        above: Tensor,
+        rng: np.random.Generator,
+        supersample: int,
+    ) -> GroundBatch:
         if supersample > 1:
             colour = torch.nn.functional.avg_pool2d(colour, supersample)
             middle = supersample // 2
             depth = depth[:, middle::supersample, middle::supersample]
             labels = labels[:, middle::supersample, middle::supersample]
-        if not self.exact:
-            colour = sensor.expose(colour, rng)
+        if self.nuisance.sensor > 0:
+            colour = sensor.expose(colour, rng, strength=self.nuisance.sensor)
         return GroundBatch(colour, depth, labels, heading, above)
 
     def aerials(
@@ -230,19 +260,21 @@ class World:
         position = torch.tensor(points, device=self.device, dtype=torch.float32).view(-1, 2)
         rng = self._rng("aerial", seed)
         lean = None
-        if not self.exact:
-            tilt = rng.normal(0, 0.05, (len(points), 2)).clip(-0.14, 0.14).astype(np.float32)
+        if self.nuisance.lean > 0:
+            tilt = rng.normal(0, self.nuisance.lean, (len(points), 2)).clip(-0.14, 0.14).astype(np.float32)
             lean = torch.from_numpy(tilt).to(self.device)
         colour, labels, height = overhead.render_overhead(
             self.aerial_scene, position[:, 0], position[:, 1], metres, pixels, lean
         )
-        if not self.exact:
-            colour = sensor.expose(colour, rng)
+        if self.nuisance.sensor > 0:
+            colour = sensor.expose(colour, rng, strength=self.nuisance.sensor)
         return AerialBatch(colour, labels, height, metres / pixels)
 
     # Views ----------------------------------------------------------------------------------------------------
 
-    def panorama(self, site: Site, *, heading: float = 0.0, seed: int = 0, height=256, width=1024, vfov=90.0) -> GroundView:
+    def panorama(
+        self, site: Site, *, heading: float = 0.0, seed: int = 0, height=256, width=1024, vfov=90.0
+    ) -> GroundView:
         """A supersampled panorama as a view that knows its geometry."""
         batch = self.panoramas(
             [site], headings=[heading], height=height, width=width, vfov=vfov, seed=seed, supersample=2
@@ -252,19 +284,21 @@ class World:
             latlon=site.latlon, camera_height=float(batch.camera_height[0]), source=self._source(site),
         )  # fmt: skip
 
-    def photo(self, site: Site, *, heading: float | None = None, hfov: float = 70.0, seed: int = 0, height=384, width=512) -> GroundView:
+    def photo(
+        self, site: Site, *, heading: float | None = None, hfov: float = 70.0, seed: int = 0, height=384, width=512
+    ) -> GroundView:
         """A supersampled photograph as a view that knows its geometry."""
         heading = site.heading if heading is None else heading
-        batch = self.photos(
-            [site], headings=[heading], hfov=hfov, height=height, width=width, seed=seed, supersample=2
-        )
+        batch = self.photos([site], headings=[heading], hfov=hfov, height=height, width=width, seed=seed, supersample=2)
         vfov = 2 * math.degrees(math.atan(math.tan(math.radians(hfov) / 2) * height / width))
         return GroundView(
             batch.colour[0].cpu(), "perspective", heading=heading % 360, hfov=hfov, vfov=vfov,
             latlon=site.latlon, camera_height=float(batch.camera_height[0]), source=self._source(site),
         )  # fmt: skip
 
-    def aerial(self, centre: Site | tuple[float, float], *, metres: float = 64.0, pixels: int = 256, seed: int = 0) -> AerialView:
+    def aerial(
+        self, centre: Site | tuple[float, float], *, metres: float = 64.0, pixels: int = 256, seed: int = 0
+    ) -> AerialView:
         """A tile as a view that knows its scale and place."""
         east, north = (centre.east, centre.north) if isinstance(centre, Site) else centre
         batch = self.aerials([(east, north)], metres=metres, pixels=pixels, seed=seed)
@@ -273,12 +307,16 @@ class World:
             name=f"world{self.seed}_{east:+.1f}_{north:+.1f}", source=f"world:{self.seed}",
         )  # fmt: skip
 
-    def pair(self, site: Site, offset: tuple[float, float] = (0.0, 0.0), seed: int = 0) -> tuple[GroundView, AerialView]:
+    def pair(
+        self, site: Site, offset: tuple[float, float] = (0.0, 0.0), seed: int = 0
+    ) -> tuple[GroundView, AerialView]:
         """Panorama at a site and the tile centred `offset` metres (east, north) from it."""
         centre = (site.east + offset[0], site.north + offset[1])
         return self.panorama(site, seed=seed), self.aerial(centre, seed=seed)
 
-    def tiles(self, tile_metres: float = 64.0, stride_metres: float = 64.0, limit: int | None = None, pixels: int = 256) -> Iterator[AerialView]:
+    def tiles(
+        self, tile_metres: float = 64.0, stride_metres: float = 64.0, limit: int | None = None, pixels: int = 256
+    ) -> Iterator[AerialView]:
         """Tiles of a square grid over the world, row by row from the north-west."""
         count = int((self.size - tile_metres) // stride_metres) + 1
         start = -(count - 1) / 2 * stride_metres
@@ -297,7 +335,9 @@ def _somewhere(rng: np.random.Generator, biome: str) -> tuple[float, float]:
     return float(latitude), float(rng.uniform(-170, 170))
 
 
-def _tilted(colour: Tensor, depth: Tensor, labels: Tensor, tilt: np.ndarray, vfov: float):
+def _tilted(
+    colour: Tensor, depth: Tensor, labels: Tensor, tilt: np.ndarray, vfov: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Panoramas seen by a camera pitched and rolled by `tilt` (2, B) degrees."""
     batch, _, rows, columns = colour.shape
     device = colour.device
