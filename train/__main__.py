@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, help="length of the schedule")
     p.add_argument("--minutes", type=float, help="length of the schedule, from the pace measured at the start")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--worlds", type=int, help="number of training worlds (default 600)")
+    p.add_argument("--worlds", type=int, help="number of training worlds (default 480)")
     p.add_argument("--workers", type=int, default=2, help="processes that render")
     p.add_argument("--threads", type=int, default=0, help="threads of the training (default: all cores)")
     p.add_argument("--fresh", action="store_true", help="forget an unfinished run in --out")

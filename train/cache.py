@@ -30,7 +30,7 @@ class CacheConfig:
 
     split: str = "train"
     first_seed: int = 0
-    worlds: int = 600
+    worlds: int = 480
     per_world: int = 42
     size: float = 600.0  # metres, side of a world
     resolution: float = 0.5  # metres per pixel of the world's rasters
