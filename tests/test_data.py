@@ -154,7 +154,7 @@ def test_index_serves_metrics(tmp_path):
 
 
 def test_real_pairs_are_read(real_pairs):
-    london = read_folder(real_pairs / "london", metres_per_pixel=60 / 256)
+    london = read_folder(real_pairs / "london", metres_per_pixel=0.5)
     nyc = read_folder(real_pairs / "nyc", heading=0.0, metres_per_pixel=58 / 512)
     assert (len(london), len(nyc)) == (10, 5)
     assert all(item.heading is not None and item.latlon is not None for item in london.ground)

@@ -60,7 +60,7 @@ def tiles_of(
     stride = tile_metres if stride_metres is None else stride_metres
     if not (tile_metres > 0 and stride > 0):
         raise GalleryError(f"Tiles of {tile_metres} m every {stride} m are not possible: give more than 0.")
-    if hasattr(source, "tiles"):
+    if callable(getattr(source, "tiles", None)):
         label = f"world:{source.seed}" if hasattr(source, "seed") else type(source).__name__
         return TileSource("world", label, *_world_tiles(source, tile_metres, stride), in_files=False)
     if not isinstance(source, (str, os.PathLike)):
