@@ -154,7 +154,7 @@ def park(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> None:
         if len(path) > 3:
             draft.area(YARD, "paving" if rng.random() < 0.5 else "gravel", ribbon(path, 2.2))
             headings = np.degrees(np.arctan2(*(path[1:] - path[:-1]).T))
-            draft.viewpoints.append(np.column_stack([path[:-1], headings % 360]))
+            draft.viewpoints.append(np.column_stack([path[:-1], headings % 360])[::3])
             draft.claim([ribbon(path, 2.6)], 8)
     if rng.random() < 0.4 and reach > 45:
         spot = middle + rng.uniform(-0.3, 0.3, 2) * (hi - lo)

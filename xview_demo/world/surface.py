@@ -182,10 +182,10 @@ def _strips(
     for strip in plan.strips:
         thick = max(int(round(strip.width / raster.resolution)), 1)
         points = [raster.pixels(strip.points)]
-        cv2.polylines(ids, points, False, strip.material, thick, cv2.LINE_8, SHIFT)
-        cv2.polylines(rise, points, False, strip.height, thick, cv2.LINE_8, SHIFT)
+        cv2.polylines(ids, points, False, strip.material, thick, cv2.LINE_4, SHIFT)
+        cv2.polylines(rise, points, False, strip.height, thick, cv2.LINE_4, SHIFT)
         if strip.width == 0.35:
-            cv2.polylines(on_deck, points, False, 1, thick, cv2.LINE_8, SHIFT)
+            cv2.polylines(on_deck, points, False, 1, thick, cv2.LINE_4, SHIFT)
     drives = np.isin(
         material, [MATERIAL_ID[k] for k in ("asphalt", "worn_asphalt", "concrete", "river", "sea", "pool")]
     )

@@ -12,14 +12,15 @@ import numpy as np
 from ..errors import XViewError
 from .biome import BIOMES, Character, pick
 from .blocks import fill_blocks
-from .draft import Area, Draft, Line, Strip, rectangles
+from .draft import TAKEN_ROAD, Area, Draft, Line, Strip, rectangles
 from .materials import BUILDING, MATERIAL_ID
 from .nature import finish_nature
 from .roads import build_network
 from .streets import claim_posts, find_viewpoints, furnish_streets, lay_streets, paint_streets
 from .terrain import Terrain, build_terrain
 
-CLEAR = 1.5  # metres between a camera and anything solid
+CLEAR = 1.6  # metres between a camera and anything solid
+STEP = 0.5  # metres per cell of the map of solids
 CAR_COLOURS = np.array(
     [[0.8, 0.8, 0.79], [0.7, 0.71, 0.72], [0.08, 0.08, 0.09], [0.2, 0.21, 0.23], [0.42, 0.43, 0.45], [0.45, 0.07, 0.07],
      [0.1, 0.17, 0.36], [0.3, 0.36, 0.42], [0.35, 0.3, 0.22], [0.1, 0.22, 0.16], [0.7, 0.6, 0.2]]
@@ -145,30 +146,48 @@ def _cars(draft: Draft, rng: np.random.Generator) -> Cars:
 
 
 def _clear(draft: Draft, views: np.ndarray, trees: np.ndarray) -> np.ndarray:
-    """Keep the camera positions on dry land, inside the square and away from solids."""
-    half, res = draft.size / 2, 0.5
-    views = views[(np.abs(views[:, :2]) < half - 2).all(1)]
-    n = int(np.ceil(draft.size / res))
-    solid = np.zeros((n, n), np.uint8)
+    """Keep the camera positions on dry land, inside the square and away from solids; never fewer than a handful."""
+    half = draft.size / 2
+    solid = _near_solids(draft, trees)
+    n = solid.shape[0]
+
+    def kept(positions: np.ndarray, anywhere: bool) -> np.ndarray:
+        positions = positions[(np.abs(positions[:, :2]) < half - 2).all(1)]
+        col = np.clip(((positions[:, 0] + half) / STEP).astype(int), 0, n - 1)
+        row = np.clip(((half - positions[:, 1]) / STEP).astype(int), 0, n - 1)
+        wet = draft.terrain.distance.at(positions[:, :2]) < -1.0
+        taken = draft.taken[draft.cell(positions[:, :2])]
+        dry = (taken == 0) & ~wet if anywhere else ~wet | ((taken & TAKEN_ROAD) > 0)
+        return positions[(solid[row, col] == 0) & dry]
+
+    found = kept(views, False)
+    if len(found) < 12:  # a small square that no road crosses: open ground will do
+        axis = np.arange(-half + 4, half - 3, 7.0)
+        lattice = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+        found = np.concatenate([found, kept(np.column_stack([lattice, np.zeros(len(lattice))]), True)])
+    return found
+
+
+def _near_solids(draft: Draft, trees: np.ndarray) -> np.ndarray:
+    """Cells of `STEP` metres (n, n) uint8: 1 within `CLEAR` of a building, trunk or strip, wider around posts."""
+    half = draft.size / 2
+    n = int(np.ceil(draft.size / STEP))
+    solid, slim = np.zeros((n, n), np.uint8), np.zeros((n, n), np.uint8)
 
     def pixels(points: np.ndarray) -> np.ndarray:
-        return np.round((np.stack([points[..., 0] + half, half - points[..., 1]], -1) / res - 0.5) * 16).astype(
-            np.int32
-        )
+        flipped = np.stack([points[..., 0] + half, half - points[..., 1]], -1)
+        return np.round((flipped / STEP - 0.5) * 16).astype(np.int32)
 
     if draft.rows:
         for corners in pixels(rectangles(np.array(draft.rows))):
             cv2.fillConvexPoly(solid, corners, 1, shift=4)
-    cv2.polylines(solid, [pixels(s.points) for s in draft.strips], False, 1, 2, shift=4)
-    spots = np.concatenate([trees[:, :2], np.array([p[:2] for p in draft.posts]).reshape(-1, 2)])
-    col = np.floor((spots[:, 0] + half) / res).astype(int)
-    row_index = np.floor((half - spots[:, 1]) / res).astype(int)
-    ok = (col >= 0) & (col < n) & (row_index >= 0) & (row_index < n)
-    solid[row_index[ok], col[ok]] = 1
-    reach = int(np.ceil(CLEAR / res)) + 1
-    solid = cv2.dilate(solid, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
-    c = np.clip(((views[:, 0] + half) / res).astype(int), 0, n - 1)
-    r = np.clip(((half - views[:, 1]) / res).astype(int), 0, n - 1)
-    wet = draft.terrain.distance.at(views[:, :2]) < -1.0
-    on_road = (draft.taken[draft.cell(views[:, :2])] & 1) > 0
-    return views[(solid[r, c] == 0) & (~wet | on_road)]
+    cv2.polylines(solid, [pixels(strip.points) for strip in draft.strips], False, 1, 2, shift=4)
+    for image, spots in ((solid, trees[:, :2]), (slim, np.array([post[:2] for post in draft.posts]).reshape(-1, 2))):
+        col = np.floor((spots[:, 0] + half) / STEP).astype(int)
+        row = np.floor((half - spots[:, 1]) / STEP).astype(int)
+        ok = (col >= 0) & (col < n) & (row >= 0) & (row < n)
+        image[row[ok], col[ok]] = 1
+    for image, clear in ((solid, CLEAR), (slim, 2 * CLEAR)):
+        reach = int(np.ceil(clear / STEP)) + 1
+        cv2.dilate(image, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)), image)
+    return solid | slim
