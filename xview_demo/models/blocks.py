@@ -93,13 +93,22 @@ class UNet(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, image: Tensor, wrap: int = 0) -> Tensor:
-        """(B, 3, H, W) in [0, 1] → (B, outputs, H, W), any size; `wrap` columns continue a full panorama's seam."""
+    def forward(self, image: Tensor, wrap: int = 0, rows: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) in [0, 1] → (B, outputs, H, W), any size.
+
+        Args:
+            image: batch of pictures.
+            wrap: columns that continue a full panorama beyond its seam.
+            rows: (H,) degrees of elevation of the rows; by default +45 … −45, evenly.
+        """
         height, width = image.shape[-2:]
         x = (image - self.mean) / self.std
         if self.elevation:
-            rows = 1 - (torch.arange(height, device=x.device, dtype=x.dtype) + 0.5) * (2 / height)
-            x = torch.cat((x, rows.view(1, 1, -1, 1).expand(len(x), 1, -1, width)), 1)
+            if rows is None:
+                level = 1 - (torch.arange(height, device=x.device, dtype=x.dtype) + 0.5) * (2 / height)
+            else:
+                level = (rows.to(x) / 45.0).clamp(-1, 1)
+            x = torch.cat((x, level.view(1, 1, -1, 1).expand(len(x), 1, -1, width)), 1)
         left = min(wrap, width)
         x = pad_azimuth(x, left)
         down, right = -x.shape[-2] % self.multiple, -x.shape[-1] % self.multiple

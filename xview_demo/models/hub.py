@@ -32,6 +32,11 @@ def stored_state(module: nn.Module) -> dict[str, torch.Tensor]:
 class HubModel(nn.Module, PyTorchModelHubMixin, library_name="xview_demo", license="apache-2.0"):
     """Base of every model with weights: `from_pretrained(folder or repository)`, `save_pretrained`, `push_to_hub`."""
 
+    def save_pretrained(self, save_directory: str | Path, **keywords: Any) -> str | None:  # type: ignore[override]
+        """Write `config.json` (constructor keywords and the class), `model.safetensors` and a card."""
+        config = {"class": type(self).__name__, **(keywords.pop("config", None) or self._hub_mixin_config or {})}
+        return super().save_pretrained(save_directory, config=config, **keywords)
+
     def _save_pretrained(self, save_directory: Path) -> None:
         save_file(stored_state(self), str(Path(save_directory) / WEIGHTS_NAME), metadata={"format": "pt"})
 

@@ -41,15 +41,15 @@ class UNetDepth(HubModel):
         self.range = (float(torch.tensor(nearest).log()), float(torch.tensor(farthest).log()))
         self.unet = UNet(2, encoder, depth, channels, elevation=True)
 
-    def forward(self, image: Tensor, panorama: bool | None = None) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) in [0, 1] → log-depth (B, H, W) and sky logit (B, H, W)."""
+    def forward(self, image: Tensor, panorama: bool | None = None, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) in [0, 1] → log-depth (B, H, W) and sky logit (B, H, W); arguments as the segmenter's."""
         full = not self.training if panorama is None else panorama
-        raw = self.unet(image, wrap=self.seam if full else 0).float()
+        raw = self.unet(image, wrap=self.seam if full else 0, rows=rows).float()
         low, high = self.range
         return raw[:, 0] + 0.5 * (low + high), raw[:, 1]
 
     @torch.no_grad()
-    def predict(self, image: Tensor, panorama: bool | None = None) -> Tensor:
+    def predict(self, image: Tensor, panorama: bool | None = None, rows: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) → metres (B, H, W), infinite where sky is more likely than not."""
-        log_depth, sky = self(image, panorama)
+        log_depth, sky = self(image, panorama, rows)
         return log_depth.clamp(*self.range).exp().masked_fill(sky > 0, torch.inf)

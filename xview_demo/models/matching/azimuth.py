@@ -86,7 +86,8 @@ class AzimuthMatcher(HubModel):
         rows: rows of the encoders' input.
         widths: channels of the encoder's stages.
         temperature: start value of the learned temperature of the training loss.
-        calibration: temperature that turns scores into probabilities (fitted on validation seeds).
+        calibration: temperatures that turn scores into probabilities with a known and with an unknown heading
+            (fitted on validation seeds).
     """
 
     def __init__(
@@ -96,11 +97,11 @@ class AzimuthMatcher(HubModel):
         rows: int = 64,
         widths: tuple[int, ...] = (32, 64, 128, 160),
         temperature: float = 0.07,
-        calibration: float = 0.05,
+        calibration: tuple[float, float] = (0.05, 0.05),
     ) -> None:
         super().__init__()
         self.channels, self.columns, self.rows, self.bins = channels, columns, rows, columns // 4
-        self.calibration = calibration
+        self.calibration = tuple(float(t) for t in calibration)
         self.ground = AzimuthEncoder(4, tuple(widths), rows, channels)
         self.aerial = AzimuthEncoder(3, tuple(widths), rows, channels)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
@@ -158,6 +159,21 @@ class AzimuthMatcher(HubModel):
             return volume
         energy = torch.einsum("qa,na->qna", torch.fft.rfft(seen).conj(), torch.fft.rfft(r.square().sum(1)))
         return volume / torch.fft.irfft(energy, n=self.bins).clamp_min(1e-4).sqrt()
+
+    def calibrate(self, known: float, unknown: float) -> None:
+        """Set the temperatures and keep them in the configuration."""
+        self.calibration = (known, unknown)
+        self._hub_mixin_config["calibration"] = [known, unknown]  # type: ignore[index]
+
+    @torch.no_grad()
+    def aligned(self, query: Tensor, reference: Tensor) -> Tensor:
+        """Scores (Q, N) of queries whose centre column looks north: the dot product, over the bins the query sees."""
+        scores = query @ reference.T
+        seen = (query.view(len(query), self.channels, self.bins) != 0).any(1).float()
+        if bool((seen > 0).all()):
+            return scores
+        energy = seen @ reference.view(len(reference), self.channels, self.bins).square().sum(1).T
+        return scores / energy.clamp_min(1e-4).sqrt()
 
     @torch.no_grad()
     def score(self, query: Tensor, reference: Tensor, chunk: int = 64) -> tuple[Tensor, Tensor]:

@@ -47,18 +47,19 @@ class UNetSegmenter(HubModel):
         self.view, self.seam = view, seam
         self.unet = UNet(classes, encoder, depth, channels, elevation=view == "ground")
 
-    def forward(self, image: Tensor, panorama: bool | None = None) -> Tensor:
+    def forward(self, image: Tensor, panorama: bool | None = None, rows: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) in [0, 1] → logits (B, classes, H, W).
 
         Args:
             image: batch of pictures.
             panorama: whether the picture closes at ±180°; by default a ground picture in evaluation mode does.
+            rows: (H,) degrees of elevation of the rows of a ground picture; by default +45 … −45, evenly.
         """
         full = (self.view == "ground" and not self.training) if panorama is None else panorama
-        return self.unet(image, wrap=self.seam if full else 0)
+        return self.unet(image, wrap=self.seam if full else 0, rows=rows)
 
     @torch.no_grad()
-    def predict(self, image: Tensor, panorama: bool | None = None) -> tuple[Tensor, Tensor]:
+    def predict(self, image: Tensor, panorama: bool | None = None, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) → labels (B, H, W) uint8 and probabilities (B, classes, H, W)."""
-        probabilities = self(image, panorama).float().softmax(1)
+        probabilities = self(image, panorama, rows).float().softmax(1)
         return probabilities.argmax(1).to(torch.uint8), probabilities

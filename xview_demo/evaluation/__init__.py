@@ -1,0 +1,24 @@
+"""How good the models are, measured on worlds they have never seen. Every function returns what `--json` prints.
+
+Rates are percentages, IoU and SSIM fractions, angles degrees, lengths metres.
+"""
+
+from xview_demo.evaluation.dense import evaluate_depth, evaluate_segmentation
+from xview_demo.evaluation.matching import calibrate, evaluate_matching, fit_temperature
+from xview_demo.evaluation.protocol import TEST, VALIDATION, Protocol
+from xview_demo.evaluation.real import evaluate_real_pairs, real_pairs
+from xview_demo.evaluation.synthesis import evaluate_synthesis
+
+__all__ = [
+    "TEST",
+    "VALIDATION",
+    "Protocol",
+    "calibrate",
+    "evaluate_depth",
+    "evaluate_matching",
+    "evaluate_real_pairs",
+    "evaluate_segmentation",
+    "evaluate_synthesis",
+    "fit_temperature",
+    "real_pairs",
+]

@@ -1,0 +1,84 @@
+"""Classes and depth of every pixel."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xview_demo import metrics
+from xview_demo.classes import CLASSES
+from xview_demo.evaluation.protocol import Progress, Protocol, model_of, places, spread
+
+
+def _dense_protocol(n: int) -> Protocol:
+    worlds = min(40, max(1, n // 5))
+    per = -(-n // worlds)
+    return Protocol(worlds=worlds, queries=per, tiles=per, size=600.0)
+
+
+@torch.inference_mode()
+def evaluate_segmentation(
+    model: Any = "unet-ground-world", *, n: int = 200, protocol: Protocol | None = None,
+    progress: Progress | None = None, world: Any = None,
+) -> dict[str, Any]:  # fmt: skip
+    """IoU of the eight classes in panoramas or tiles of test worlds, whichever the model reads."""
+    net, name = model_of(model, "segmentation")
+    protocol = protocol or _dense_protocol(n)
+    matrix, count = np.zeros((len(CLASSES), len(CLASSES)), np.int64), 0
+    for image, truth in _labelled(protocol, net.view, progress, world):
+        predicted, _ = net.predict(image)
+        matrix += metrics.confusion(predicted.numpy(), truth.numpy(), len(CLASSES))
+        count += len(image)
+    share = matrix.sum(1) / matrix.sum()
+    guess = metrics.iou_by_class(
+        np.outer(matrix.sum(1), np.eye(len(CLASSES))[share.argmax()]).astype(np.int64), CLASSES
+    )
+    known = [v or 0.0 for v in guess.values() if v is not None]
+    return {
+        "model": name, "n": count, "seeds": protocol.seeds, "view": net.view, "miou": metrics.miou(matrix),
+        "iou": metrics.iou_by_class(matrix, CLASSES), "accuracy": 100.0 * float(np.trace(matrix) / matrix.sum()),
+        "chance": float(np.mean(known)),
+    }  # fmt: skip
+
+
+def _labelled(protocol: Protocol, view: str, progress: Progress | None, world: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    if world is None:
+        from xview_demo.world import World as world
+    for number in range(protocol.worlds):
+        seed = protocol.first_seed + number
+        place = world(seed, size=protocol.size, resolution=protocol.resolution)
+        sites = spread(place, protocol.queries)
+        heading = np.random.default_rng([seed, 7]).uniform(0, 360, len(sites)).tolist()
+        batch = place.panoramas(sites, headings=heading) if view == "ground" else place.aerials(sites)
+        yield batch.colour, batch.labels
+        if progress is not None:
+            progress(number + 1, protocol.worlds)
+
+
+@torch.inference_mode()
+def evaluate_depth(
+    model: Any = "depth-world", *, n: int = 200, protocol: Protocol | None = None,
+    progress: Progress | None = None, world: Any = None,
+) -> dict[str, Any]:  # fmt: skip
+    """AbsRel within 60 m in panoramas of test worlds; chance is the best constant of each row."""
+    net, name = model_of(model, "depth")
+    protocol = protocol or _dense_protocol(n)
+    errors, skies, truths, count = [], [], [], 0
+    for place in places(replace(protocol, tiles=protocol.queries), progress, world):
+        for image, metres in zip(place.ground.colour, place.ground.depth, strict=True):
+            predicted = net.predict(image[None])[0]
+            errors.append(metrics.abs_rel(predicted.numpy(), metres.numpy()))
+            skies.append(float((predicted.isinf() == metres.isinf()).float().mean()))
+            truths.append(metres.half())
+            count += 1
+    rows = torch.stack(truths).float()
+    middle = rows.masked_fill(rows > 60, torch.nan).transpose(1, 2).flatten(0, 1).nanmedian(0).values
+    constant = middle.nan_to_num(60.0)[None, :, None].expand_as(rows)
+    return {
+        "model": name, "n": count, "seeds": protocol.seeds, "abs_rel": float(np.nanmean(errors)),
+        "sky_accuracy": 100.0 * float(np.mean(skies)), "chance": metrics.abs_rel(constant.numpy(), rows.numpy()),
+        "interval": list(metrics.bootstrap_interval(np.array(errors)[np.isfinite(errors)])),
+    }  # fmt: skip

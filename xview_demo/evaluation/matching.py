@@ -1,0 +1,121 @@
+"""Retrieval: a thousand queries against ten thousand tiles, headings, and the temperature of the confidence."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xview_demo import metrics
+from xview_demo.errors import XViewError
+from xview_demo.evaluation.protocol import VALIDATION, Progress, Protocol, model_of, places
+from xview_demo.geometry import roll_columns
+
+
+@dataclass
+class Descriptors:
+    """Descriptors of a protocol: of the queries both ways, and of the gallery."""
+
+    north: Tensor  # (Q, D) queries turned to north
+    own: Tensor  # (Q, D) queries as the camera stood
+    gallery: Tensor  # (N, D)
+    headings: np.ndarray  # (Q,) degrees
+    right: np.ndarray  # (Q, N) bool
+
+    @property
+    def truth(self) -> np.ndarray:
+        """(Q,) index of each query's own tile: the first right one."""
+        return self.right.argmax(1)
+
+
+@torch.inference_mode()
+def describe(matcher: Any, protocol: Protocol, progress: Progress | None = None, world: Any = None) -> Descriptors:
+    """Encode the queries and tiles of a protocol."""
+    north, own, gallery, headings, rights = [], [], [], [], []
+    for place in places(protocol, progress, world):
+        heading = place.ground.headings
+        own.append(matcher.encode_ground(place.ground.colour))
+        north.append(matcher.encode_ground(roll_columns(place.ground.colour, -heading)))
+        gallery.append(torch.cat([matcher.encode_aerial(part) for part in place.aerial.split(32)]))
+        headings.append(heading.numpy())
+        rights.append(place.right)
+    sizes = np.cumsum([0, *(len(g) for g in gallery)])
+    starts = np.cumsum([0, *(len(o) for o in own)])
+    right = np.zeros((starts[-1], sizes[-1]), bool)
+    for n, part in enumerate(rights):
+        right[starts[n] : starts[n + 1], sizes[n] : sizes[n + 1]] = part
+    return Descriptors(torch.cat(north), torch.cat(own), torch.cat(gallery), np.concatenate(headings), right)
+
+
+def match(matcher: Any, found: Descriptors, heading: str) -> dict[str, Any]:
+    """Recalls, ranks and heading errors of encoded queries; `heading` is "known" or "unknown"."""
+    if heading not in ("known", "unknown"):
+        raise XViewError(f"heading is {heading!r}: use known or unknown.")
+    if heading == "known":
+        scores, headings = matcher.aligned(found.north, found.gallery).numpy(), None
+    else:
+        scores, headings = (x.numpy() for x in matcher.score(found.own, found.gallery))
+    rank = metrics.ranks(scores, found.right)
+    n = scores.shape[1]
+    result: dict[str, Any] = {"n": len(rank), "gallery": n, "heading": heading, **metrics.recalls(rank, n)}
+    result["heading_error_deg"] = None
+    if headings is not None:
+        queries = np.arange(len(rank))
+        best = headings[queries, scores.argmax(1)]
+        result["heading_error_deg"] = float(np.median(metrics.heading_error(best, found.headings)))
+        at_truth = metrics.heading_error(headings[queries, found.truth], found.headings)
+        result["heading_error_true_tile_deg"] = float(np.median(at_truth))
+    result["chance"] = metrics.chance_recall(n)
+    result["interval"] = list(metrics.bootstrap_interval(100.0 * (rank < 1)))
+    return result
+
+
+def evaluate_matching(
+    model: Any = "azimuth-world",
+    *,
+    heading: str = "known",
+    queries: int | None = None,
+    gallery: int | None = None,
+    protocol: Protocol | None = None,
+    progress: Progress | None = None,
+    world: Any = None,
+) -> dict[str, Any]:
+    """1,000 queries against 10,000 tiles of forty test worlds.
+
+    Args:
+        model: name, folder or repository, or the matcher itself.
+        heading: "known" (the query is turned to north) or "unknown" (searched).
+        queries, gallery: smaller numbers, for a quick look.
+        protocol: other worlds.
+        progress: called with (worlds done, worlds in all).
+        world: stand-in for `World`.
+    """
+    matcher, name = model_of(model, "matching")
+    protocol = (protocol or Protocol()).scaled(queries, gallery)
+    found = describe(matcher, protocol, progress, world)
+    return {"model": name, "seeds": protocol.seeds, **match(matcher, found, heading)}
+
+
+def fit_temperature(scores: np.ndarray, truth: np.ndarray) -> float:
+    """The temperature under which the softmax over scores (Q, N) gives the right items (Q,) the highest likelihood."""
+    from scipy.optimize import minimize_scalar
+
+    target = torch.from_numpy(np.asarray(truth))
+    values = torch.from_numpy(np.asarray(scores, np.float64))
+
+    def loss(log_temperature: float) -> float:
+        return float(F.cross_entropy(values / np.exp(log_temperature), target))
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(2e-3), np.log(1.0)), method="bounded").x))
+
+
+def calibrate(matcher: Any, protocol: Protocol | None = None, world: Any = None) -> dict[str, float]:
+    """Fit the matcher's two temperatures on validation worlds (500 queries, 2,000 tiles)."""
+    protocol = protocol or Protocol(first_seed=VALIDATION, worlds=20, queries=25, tiles=100, size=700.0)
+    found = describe(matcher, protocol, None, world)
+    known = fit_temperature(matcher.aligned(found.north, found.gallery).numpy(), found.truth)
+    unknown = fit_temperature(matcher.score(found.own, found.gallery)[0].numpy(), found.truth)
+    matcher.calibrate(known, unknown)
+    return {"known": known, "unknown": unknown}

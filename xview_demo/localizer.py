@@ -1,0 +1,404 @@
+"""`GeoLocalizer`: one object for the whole chain, the only place where the model families meet.
+
+A ground view goes in; its aerial view, classes, depth, descriptors, and its place in a gallery come out.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xview_demo import zoo
+from xview_demo.errors import ModelError
+from xview_demo.files import atomic_path, write_json
+from xview_demo.gallery import Gallery
+from xview_demo.geometry import resize
+from xview_demo.geometry.regions import Region
+from xview_demo.outputs import Depth, Localization, Match, Segmentation, Synthesis
+from xview_demo.views import AerialView, GroundView
+
+TILE_METRES, TILE_PIXELS = 64.0, 256
+AERIAL_SCALE = 0.25  # metres per pixel at which tiles are segmented
+PIXELS_PER_DEGREE = 512 / 360  # at which ground views are segmented and measured
+LARGEST = 4_000_000  # pixels up to which class scores are kept at the picture's own size
+PARTS = {
+    "matching": ("matching", "azimuth-world"),
+    "synthesis": ("synthesis", "xfork-world"),
+    "segmentation_ground": ("segmentation", "unet-ground-world"),
+    "segmentation_aerial": ("segmentation", "unet-aerial-world"),
+    "depth": ("depth", "depth-world"),
+}
+FORMAT = 1
+
+
+class _Known:
+    """Scorer for queries whose descriptors are turned to north already."""
+
+    def __init__(self, matcher: Any, heading: float) -> None:
+        self.matcher, self.heading = matcher, heading
+
+    def score(self, query: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores at the known heading, and that heading."""
+        scores = self.matcher.aligned(query, reference)
+        return scores, torch.full_like(scores, self.heading)
+
+
+class GeoLocalizer:
+    """The models of every task, composed.
+
+    Build one with `from_pretrained` (everything) or `from_zoo` (chosen parts); models are loaded at first use.
+
+    Attributes:
+        names: part → name in the zoo, directory or repository.
+        device, dtype: where and in which precision the networks run.
+    """
+
+    def __init__(
+        self,
+        parts: dict[str, Any],
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype = "auto",
+        local_files_only: bool = False,
+    ) -> None:
+        unknown = set(parts) - set(PARTS)
+        if unknown:
+            raise ModelError(f"No part named {sorted(unknown)[0]!r}. Available: {', '.join(PARTS)}.")
+        self.names: dict[str, str] = {part: os.fspath(name) for part, name in parts.items() if name is not None}
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.dtype = _dtype(dtype, self.device)
+        self._local = local_files_only
+        self._folders: dict[str, Path] = {}
+        self._models: dict[str, Any] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str] | None = None,
+        *,
+        revision: str | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype = "auto",
+        local_files_only: bool = False,
+    ) -> Self:
+        """The bundled zoo, or a localizer kept in a directory or a Hub repository.
+
+        Args:
+            source: None for the bundled models (no network); a folder written by `save_pretrained`; `owner/name`.
+            revision: branch, tag or commit of the repository.
+            device: "cpu", "cuda", …; chosen when None.
+            dtype: "auto" (float32; bfloat16 on a GPU), "float32", "bfloat16" or "float16".
+            local_files_only: never ask the network.
+
+        Raises:
+            ModelError: nothing there, weights that do not fit, or no network; the message names the remedies.
+        """
+        options: dict[str, Any] = {"device": device, "dtype": dtype, "local_files_only": local_files_only}
+        if source is None:
+            geo = cls({part: name for part, (_, name) in PARTS.items()}, **options)
+            geo._check_bundled()
+            return geo
+        folder = Path(source)
+        if not folder.is_dir():
+            folder = zoo.fetch(
+                os.fspath(source), ("config.json",), revision=revision, local_files_only=local_files_only
+            )
+        elif not (folder / "config.json").is_file():
+            raise ModelError(f"{folder} has no config.json: give a folder written by GeoLocalizer.save_pretrained.")
+        config = zoo.read_config(folder)
+        if config.get("class") != cls.__name__ or config.get("format") != FORMAT:
+            raise ModelError(
+                f"{source} holds {config.get('class', 'something else')}, not a GeoLocalizer: "
+                f"use GeoLocalizer.from_zoo(matching={os.fspath(source)!r}) for a single model."
+            )
+        geo = cls({part: entry["name"] for part, entry in config["parts"].items()}, **options)
+        kept = {part: entry["folder"] for part, entry in config["parts"].items() if entry.get("folder")}
+        if not Path(source).is_dir():
+            files = tuple(f"{place}/{file}" for place in kept.values() for file in zoo.FILES)
+            zoo.fetch(
+                os.fspath(source), ("config.json", *files), revision=folder.name, local_files_only=local_files_only
+            )
+        geo._folders = {part: folder / place for part, place in kept.items()}
+        return geo
+
+    @classmethod
+    def from_zoo(
+        cls,
+        *,
+        matching: str | None = PARTS["matching"][1],
+        synthesis: str | None = PARTS["synthesis"][1],
+        segmentation_ground: str | None = PARTS["segmentation_ground"][1],
+        segmentation_aerial: str | None = PARTS["segmentation_aerial"][1],
+        depth: str | None = PARTS["depth"][1],
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype = "auto",
+        local_files_only: bool = False,
+    ) -> Self:
+        """Pick the parts: each a name of `list_models()`, a directory or a repository; None leaves it out."""
+        chosen = {
+            "matching": matching, "synthesis": synthesis, "segmentation_ground": segmentation_ground,
+            "segmentation_aerial": segmentation_aerial, "depth": depth,
+        }  # fmt: skip
+        for part, name in chosen.items():
+            if name is not None and name in zoo.ZOO:
+                zoo._check_task(name, zoo.ZOO[name].task, PARTS[part][0])
+            elif name is not None and "/" not in name and not os.path.isdir(name):
+                zoo.get(name)
+        return cls(chosen, device=device, dtype=dtype, local_files_only=local_files_only)
+
+    def _check_bundled(self) -> None:
+        for name in self.names.values():
+            zoo.locate(name)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Write every part and a `config.json` into a folder that `from_pretrained` loads again."""
+        target = Path(folder)
+        if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / "config.json").is_file()):
+            raise ModelError(f"{target} already holds something else: choose another folder.")
+        parts: dict[str, Any] = {}
+        with atomic_path(target) as temporary:
+            temporary.mkdir(parents=True)
+            for part, name in self.names.items():
+                model = self._part(part)
+                parts[part] = {"name": name, "folder": None}
+                if hasattr(model, "save_pretrained"):
+                    parts[part]["folder"] = part
+                    model.save_pretrained(temporary / part)
+            write_json(temporary / "config.json", {"class": type(self).__name__, "format": FORMAT, "parts": parts})
+        return target
+
+    def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload what `save_pretrained` writes to a repository of the Hub, made if need be; returns its address."""
+        import tempfile
+
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        with tempfile.TemporaryDirectory() as folder:
+            written = self.save_pretrained(Path(folder) / "localizer")
+            address = api.create_repo(repository, private=private, exist_ok=True)
+            api.upload_folder(repo_id=repository, folder_path=written, commit_message="Upload GeoLocalizer")
+        return str(address)
+
+    # Parts
+
+    def _part(self, part: str, name: str | None = None) -> Any:
+        """The model of a part (or another of its task), loaded at first use."""
+        wanted = name or self.names.get(part)
+        if wanted is None:
+            raise ModelError(f"This localizer has no {part}: build it with from_zoo({part}=…).")
+        key = f"{part}:{wanted}"
+        if key not in self._models:
+            place = self._folders.get(part, wanted) if wanted == self.names.get(part) else wanted
+            task = PARTS[part][0]
+            model = zoo.load(place, task=task, local_files_only=self._local)
+            self._models[key] = model.to(self.device).eval() if isinstance(model, nn.Module) else model
+        return self._models[key]
+
+    def _run(self, function: Any, *arguments: Any, **keywords: Any) -> Any:
+        half = self.dtype != torch.float32
+        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=half):
+            return function(*arguments, **keywords)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Name and hash of the matcher's weights: changes whenever the descriptors would."""
+        model = self._part("matching")
+        digest = hashlib.sha256()
+        for name, value in sorted(model.state_dict().items()):
+            digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
+        return f"{Path(self.names['matching']).name}:{digest.hexdigest()[:12]}"
+
+    # Descriptors
+
+    def embed_ground(self, views: Sequence[GroundView] | GroundView) -> np.ndarray:
+        """Descriptors (N, D) float32, unit length.
+
+        A view with a known heading is turned to north first; otherwise the descriptor is in the camera's own frame.
+        """
+        strips = [view.strip(north=view.heading is not None) for view in _several(views)]
+        model = self._part("matching")
+        image = torch.stack([s for s, _ in strips]).to(self.device)
+        mask = torch.stack([m for _, m in strips]).to(self.device)
+        return self._run(model.encode_ground, image, mask).float().cpu().numpy()
+
+    def embed_aerial(self, views: Sequence[AerialView] | AerialView) -> np.ndarray:
+        """Descriptors (N, D) float32, unit length, of tiles 64 m wide; they depend on the tile alone."""
+        tiles = torch.stack([view.tile(TILE_METRES, TILE_PIXELS) for view in _several(views)]).to(self.device)
+        return self._run(self._part("matching").encode_aerial, tiles).float().cpu().numpy()
+
+    # Pictures
+
+    def synthesize(self, view: GroundView, method: str | None = None, seed: int = 0) -> Synthesis:
+        """The aerial view of a ground view: north up when its heading is known, else its centre column up.
+
+        Args:
+            view: panorama or photograph; what it does not show is left to the method.
+            method: a name of `list_models("synthesis")`; the localizer's own when None.
+            seed: of methods that draw at random; the present ones are deterministic.
+        """
+        model = self._part("synthesis", method)
+        strip, mask = (x[None].to(self.device) for x in view.strip(north=view.heading is not None))
+        segmentation = None
+        if hasattr(model, "surface"):
+            image, _ = self._run(model, strip, mask, camera_height=view.camera_height)
+            metres = model.metres
+        else:
+            image, labels = self._generate(model, strip, mask, view.camera_height)
+            metres = model.metres
+            if labels is not None:
+                scores = _enlarge(labels.float(), TILE_PIXELS, TILE_PIXELS).softmax(1)[0]
+                segmentation = _segmentation(scores)
+        image = _enlarge(image.float(), TILE_PIXELS, TILE_PIXELS)[0].clamp(0, 1).cpu()
+        aerial = AerialView(image, metres / TILE_PIXELS, view.latlon, source=view.source)
+        return Synthesis(aerial, segmentation, method or self.names["synthesis"])
+
+    def _generate(self, model: Any, strip: Tensor, mask: Tensor, camera_height: float | None) -> tuple[Tensor, Any]:
+        overhead = None
+        if model.bird_eye:
+            from xview_demo.models.synthesis.bird_eye import BirdEye
+
+            project = BirdEye(pixels=model.size, metres=model.metres)
+            overhead = torch.cat(project(strip, mask, camera_height), 1)
+        image, labels = self._run(model, strip, overhead)
+        return image, labels if model.classes else None
+
+    def segment(self, view: GroundView | AerialView) -> Segmentation:
+        """The class of every pixel of a ground or aerial view, at the view's own size."""
+        height, width = view.image.shape[-2:]
+        if isinstance(view, AerialView):
+            image, _, _ = _aerial_frame(view)
+            model, options = self._part("segmentation_aerial"), {}
+        else:
+            image, rows, full = _ground_frame(view)
+            model, options = self._part("segmentation_ground"), {"panorama": full, "rows": rows}
+        _, scores = self._run(model.predict, image[None].to(self.device), **options)
+        if height * width <= LARGEST:
+            return _segmentation(_enlarge(scores, height, width)[0])
+        labels = scores[0].argmax(0)[None, None].float()
+        return Segmentation(F.interpolate(labels, (height, width))[0, 0].byte().cpu().numpy())
+
+    def depth(self, view: GroundView) -> Depth:
+        """Metres along the ray of every pixel of a ground view, infinite in the sky, at the view's own size."""
+        image, rows, full = _ground_frame(view)
+        metres = self._run(self._part("depth").predict, image[None].to(self.device), panorama=full, rows=rows)
+        height, width = view.image.shape[-2:]
+        return Depth(F.interpolate(metres[:, None], (height, width))[0, 0].float().cpu().numpy())
+
+    # Place
+
+    def localize(
+        self,
+        view: GroundView,
+        gallery: Gallery,
+        top_k: int = 10,
+        region: Region | None = None,
+        rerank: str | None = None,
+    ) -> Localization:
+        """Where a view was taken, among the tiles of a gallery.
+
+        With a known heading the descriptors are compared at that heading, otherwise over all headings, and the
+        heading of each match is found with it. The confidence is the best tile's probability: a softmax over the
+        scores with a temperature fitted on validation worlds.
+
+        Args:
+            view: the query.
+            gallery: built by this localizer's matcher.
+            top_k: number of matches.
+            region: search only there (see `Gallery.mask`).
+            rerank: name of a second-stage model; none exists yet.
+
+        Raises:
+            GalleryError: the gallery is of another matcher, or the region holds no tile.
+        """
+        if rerank is not None:
+            raise ModelError(f"No re-ranking model named {rerank!r}: leave rerank out.")
+        gallery.check(self)
+        matcher = self._part("matching")
+        query = torch.from_numpy(self.embed_ground(view))
+        scorer: Any = matcher if view.heading is None else _Known(matcher, view.heading)
+        scores, headings = gallery.scores(query, scorer)
+        assert headings is not None
+        found, heading = scores[0].astype(np.float64), headings[0]
+        if region is not None:
+            found = np.where(gallery.mask(region), found, -np.inf)
+        temperature = matcher.calibration[0 if view.heading is not None else 1]
+        weight = np.exp((found - found.max()) / temperature)
+        probability = (weight / weight.sum()).astype(np.float32)
+        count = min(max(1, top_k), int(np.isfinite(found).sum()))
+        best = np.argsort(-found, kind="stable")[:count]
+        away = None if view.latlon is None else gallery.distances(view.latlon)
+        matches = tuple(_match(gallery, rank, i, found, heading, away) for rank, i in enumerate(best, 1))
+        return Localization(matches, matches[0].heading, float(probability[best[0]]), probability, view.latlon)
+
+
+def _match(
+    gallery: Gallery, rank: int, i: int, scores: np.ndarray, headings: np.ndarray, away: np.ndarray | None
+) -> Match:
+    latlon = gallery.latlons[i]
+    known = bool(np.isfinite(latlon).all())
+    return Match(
+        rank=rank,
+        score=float(scores[i]),
+        tile=gallery.names[i],
+        latlon=(float(latlon[0]), float(latlon[1])) if known else None,
+        distance_m=float(away[i]) if away is not None and known else None,
+        heading=float(headings[i]),
+    )
+
+
+def _several(views: Any) -> list[Any]:
+    found = list(views) if isinstance(views, Iterable) else [views]
+    if not found:
+        raise ModelError("There are no views to embed: give at least one.")
+    return found
+
+
+def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    names["auto"] = torch.float32 if device.type == "cpu" else torch.bfloat16
+    if dtype not in names:
+        raise ModelError(f"No dtype named {dtype!r}. Available: {', '.join(names)}.")
+    return names[dtype]
+
+
+def _segmentation(scores: Tensor) -> Segmentation:
+    scores = scores.float().cpu()
+    return Segmentation(scores.argmax(0).byte().numpy(), scores.numpy())
+
+
+def _enlarge(image: Tensor, height: int, width: int) -> Tensor:
+    if image.shape[-2:] == (height, width):
+        return image
+    return F.interpolate(image, (height, width), mode="bilinear", align_corners=False, antialias=True)
+
+
+def _aerial_frame(view: AerialView) -> tuple[Tensor, None, bool]:
+    """An aerial picture at 0.25 m/px (unknown scale: taken to be one tile), at most 2048 pixels a side."""
+    height, width = view.image.shape[-2:]
+    factor = TILE_PIXELS / max(height, width) if view.metres_per_pixel is None else view.metres_per_pixel / AERIAL_SCALE
+    factor = min(factor, 2048 / max(height, width))
+    return resize(view.image, max(16, round(height * factor)), max(16, round(width * factor))), None, False
+
+
+def _ground_frame(view: GroundView) -> tuple[Tensor, Tensor, bool]:
+    """A ground picture at the models' resolution, its rows' elevation in degrees, and whether it is a full turn."""
+    if view.projection == "equirectangular":
+        width = max(16, round(view.hfov * PIXELS_PER_DEGREE))
+        height = max(16, round(view.vfov * PIXELS_PER_DEGREE))
+        rows = (0.5 - (torch.arange(height) + 0.5) / height) * view.vfov + view.elevation
+        return resize(view.image, height, width, wrap=view.full_turn), rows, view.full_turn
+    width = max(16, round(view.hfov * PIXELS_PER_DEGREE * 1.1))
+    height = max(16, round(width * view.image.shape[-2] / view.image.shape[-1]))
+    focal = 0.5 * width / np.tan(np.radians(view.hfov) / 2)
+    rows = torch.rad2deg(torch.atan((height / 2 - torch.arange(height) - 0.5) / focal)) + view.pitch
+    return resize(view.image, height, width), rows, False
