@@ -144,6 +144,7 @@ class Biome:
     corner: Range = (4.0, 7.0)  # kerb radius
     marked: Range = (0.4, 1.0)  # share of streets with painted lines
     zebra: Range = (0.2, 0.7)  # share of approaches with a crossing
+    line_scale: Range = (1.0, 1.8)  # painted lines, relative to 0.13 m
     roundabout: Range = (0.0, 0.2)  # share of main junctions
     storeys: Range = (1.0, 2.4)  # of houses
     levels: Range = (3.0, 6.0)  # of town blocks

@@ -163,6 +163,7 @@ class Draft:
 
     def line(self, colour: str, width: float, points: np.ndarray, value: float = 0.0) -> None:
         """Add paint or a shade along a line."""
+        width *= self.character.line_scale if colour != "shade" and width < 0.25 else 1.0
         self.lines.append(Line(colour, width, np.asarray(points, float), value))
 
     def post(self, points: np.ndarray, height: float, material: str = "pole") -> None:
