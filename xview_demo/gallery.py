@@ -36,7 +36,9 @@ Progress = Callable[[int, int], None]
 class Encoder(Protocol):
     """What builds a gallery: `GeoLocalizer`, or anything that turns views into unit-length descriptors."""
 
-    fingerprint: str  # changes whenever the descriptors would
+    @property
+    def fingerprint(self) -> str:
+        """A text that changes whenever the descriptors would."""
 
     def embed_aerial(self, views: list[AerialView]) -> Any:
         """(N, D) float32 descriptors of aerial views."""
