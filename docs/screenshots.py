@@ -1,0 +1,56 @@
+"""Take the README's screenshots: run the demo, use it as a visitor does, and photograph three tabs.
+
+python docs/screenshots.py            # writes docs/{localize,synthesize,segment}.png; needs Debian's chromium
+"""
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from xview_demo import GeoLocalizer, ui
+
+ROOT = Path(__file__).parents[1]
+WAIT = 120_000  # milliseconds
+DONE = {"localize": "#localize-classes img", "synthesize": "#synthesize-pair img", "segment": "#segment-overlay img"}
+
+
+def photograph(page: Page, tab: str, picture: Path, target: Path) -> None:
+    """Use one tab and write what it shows."""
+    page.get_by_role("tab", name=tab.capitalize(), exact=True).click()
+    page.locator(f"#{tab}-picture input[type=file]").first.set_input_files(str(picture))
+    page.wait_for_selector(f"#{tab}-picture img", timeout=WAIT)
+    page.locator(f"#{tab}-run").click()
+    page.wait_for_selector(DONE[tab], timeout=WAIT)
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(1500)
+    page.evaluate("window.scrollTo(0, 0)")
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "raw.png"
+        page.screenshot(path=str(raw), full_page=True)
+        Image.open(raw).convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(target, optimize=True)
+    print(f"{target.name}: {target.stat().st_size // 1000} kB")
+
+
+def main(folder: Path) -> None:
+    """Write the three screenshots into a folder."""
+    demo = ui.build(GeoLocalizer.from_pretrained())
+    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 860})
+        page.goto(address)
+        page.wait_for_selector("#masthead", timeout=WAIT)
+        for tab in DONE:
+            photograph(page, tab, ROOT / "examples" / "panorama.jpg", folder / f"{tab}.png")
+        browser.close()
+    demo.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Take the README's screenshots.")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    main(parser.parse_args().out)

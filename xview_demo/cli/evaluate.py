@@ -1,0 +1,118 @@
+"""The verbs `evaluate …`: numbers on worlds that no model has seen, and on one's own real pairs."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xview_demo.cli import common
+from xview_demo.cli.common import Json
+
+app = typer.Typer(help="Measure the models on worlds they have never seen (test seeds).", no_args_is_help=True)
+
+
+class Known(StrEnum):
+    """Whether the heading of a query is told."""
+
+    known = "known"
+    unknown = "unknown"
+
+
+HeadingKnown = Annotated[Known, typer.Option("--heading", help="Is the query's heading told?")]
+Count = Annotated[int, typer.Option("--n", min=1, help="How many pictures.")]
+
+
+@app.command()
+def matching(
+    model: Annotated[str, typer.Option("--model", help="The matcher.")] = "azimuth-world",
+    heading: HeadingKnown = Known.known,
+    queries: Annotated[int | None, typer.Option("--queries", min=1, help="How many; 1,000 if left out.")] = None,
+    gallery: Annotated[int | None, typer.Option("--gallery", min=1, help="Tiles; 10,000 if left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the tile of each panorama among thousands: recall, rank and heading error."""
+    from xview_demo.evaluation import evaluate_matching
+
+    result = evaluate_matching(
+        model, heading=heading.value, queries=queries, gallery=gallery, progress=common.progress("worlds")
+    )
+    common.say(result, _text(result), as_json)
+
+
+@app.command()
+def synthesis(
+    methods: Annotated[
+        list[str] | None, typer.Option("--method", help="A synthesis model; give it again for another.")
+    ] = None,
+    n: Count = 1000,
+    as_json: Json = False,
+) -> None:
+    """Compare synthetic aerial views with the true tiles."""
+    from xview_demo.evaluation import evaluate_synthesis
+
+    chosen = tuple(methods) if methods else ("bird-eye", "xfork-world")
+    result = evaluate_synthesis(chosen, n=n, progress=common.progress("worlds"))
+    common.say(result, _text(result), as_json)
+
+
+@app.command()
+def segmentation(
+    model: Annotated[
+        str, typer.Option("--model", help="unet-ground-world, unet-aerial-world or another.")
+    ] = "unet-ground-world",
+    n: Count = 200,
+    as_json: Json = False,
+) -> None:
+    """Compare classes with the truth: IoU of each class and their mean."""
+    from xview_demo.evaluation import evaluate_segmentation
+
+    result = evaluate_segmentation(model, n=n, progress=common.progress("worlds"))
+    common.say(result, _text(result), as_json)
+
+
+@app.command()
+def depth(
+    model: Annotated[str, typer.Option("--model", help="The depth model.")] = "depth-world",
+    n: Count = 200,
+    as_json: Json = False,
+) -> None:
+    """Compare depth with the truth: mean relative error within 60 m."""
+    from xview_demo.evaluation import evaluate_depth
+
+    result = evaluate_depth(model, n=n, progress=common.progress("worlds"))
+    common.say(result, _text(result), as_json)
+
+
+@app.command()
+def real(
+    root: Annotated[Path, typer.Option("--root", help="A folder of SET/ground and SET/aerial, paired by file name.")],
+    model: Annotated[str, typer.Option("--model", help="The matcher.")] = "azimuth-world",
+    heading: HeadingKnown = Known.known,
+    as_json: Json = False,
+) -> None:
+    """Find the tile of each real panorama of a folder among the folder's own tiles (for validation)."""
+    from xview_demo.evaluation import evaluate_real_pairs
+
+    result = evaluate_real_pairs(root, model, heading=heading.value)
+    common.say(result, _text(result), as_json)
+
+
+def _text(result: dict[str, Any], indent: str = "") -> str:
+    """A result as aligned lines; nested results are indented."""
+    width = max((len(str(name)) for name in result), default=0)
+    lines = []
+    for name, value in result.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{name}", _text(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{name:<{width}}  {_number(value)}")
+    return "\n".join(lines)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return " – ".join(_number(item) for item in value)
+    return "–" if value is None else str(value)

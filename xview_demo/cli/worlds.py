@@ -1,0 +1,75 @@
+"""The verbs about worlds, models and the demo: world, bench world, models, app."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xview_demo.cli import common
+from xview_demo.cli.common import Device, Json, Model, Seed
+
+bench_app = typer.Typer(help="Measure speed.", no_args_is_help=True)
+
+
+@bench_app.command("world")
+def bench_world_command(seed: Seed = 950_000, device: Device = None, as_json: Json = False) -> None:
+    """Time the building of a square kilometre and the rendering of panoramas (128 × 512: colour, depth, class)."""
+    from xview_demo.world.bench import bench_world
+
+    result = bench_world(seed=seed, device=device or "cpu")
+    text = (
+        f"a 1 km² world in {result['world_seconds']:.2f} s, {result['panoramas_per_second']:.0f} panoramas per second"
+    )
+    common.say(result, text, as_json)
+
+
+def world(
+    out: Annotated[Path, typer.Option("--out", help="The directory to write into.")],
+    seed: Seed = 950_000,
+    biome: Annotated[
+        str | None, typer.Option("--biome", help="The kind of place; drawn from the seed if left out.")
+    ] = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Make a place and write a contact sheet of it: panoramas, aerial views, depth and classes."""
+    from xview_demo import World
+    from xview_demo.world.sheet import contact_sheet
+
+    place = World(seed, biome=biome, device=device or "cpu")
+    path = common.write(contact_sheet(place), out / f"world-{seed}.png")
+    lat, lon = place.latlon
+    summary = {"seed": seed, "biome": place.biome, "latlon": [lat, lon], "picture": path}
+    common.say(summary, f"{place.biome} at {lat:.5f}, {lon:.5f}: wrote {path}", as_json)
+
+
+def models(
+    task: Annotated[str | None, typer.Option("--task", help="Only the models of one task.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the models: what each is for, and whether its weights are here."""
+    from xview_demo import list_models, zoo
+
+    rows = []
+    for name in list_models(task):
+        entry = zoo.get(name)
+        here = not entry.learned or zoo.is_folder_of_weights(zoo.WEIGHTS / name)
+        rows.append({"name": name, "task": entry.task, "here": here, "summary": entry.summary})
+    text = [
+        f"{row['name']:<18} {row['task']:<13} {'' if row['here'] else '(no weights) '}{row['summary']}" for row in rows
+    ]
+    common.say({"models": rows}, "\n".join(text), as_json)
+
+
+def demo(
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option("--port", help="The port; the first free one from 7860 if left out.")
+    ] = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Open the demo in a browser."""
+    from xview_demo import ui
+
+    ui.build(common.localizer(model, device)).launch(server_name=host, server_port=port)
