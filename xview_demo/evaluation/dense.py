@@ -70,7 +70,7 @@ def evaluate_depth(
     for place in places(replace(protocol, tiles=protocol.queries), progress, world):
         for image, metres in zip(place.ground.colour, place.ground.depth, strict=True):
             predicted = net.predict(image[None])[0]
-            errors.append(metrics.abs_rel(predicted.numpy(), metres.numpy()))
+            errors.append(metrics.abs_rel(predicted.clamp_max(net.farthest).numpy(), metres.numpy()))
             skies.append(float((predicted.isinf() == metres.isinf()).float().mean()))
             truths.append(metres.half())
             count += 1

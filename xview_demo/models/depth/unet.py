@@ -37,7 +37,7 @@ class UNetDepth(HubModel):
         seam: int = 32,
     ) -> None:
         super().__init__()
-        self.seam = seam
+        self.seam, self.farthest = seam, farthest
         self.range = (float(torch.tensor(nearest).log()), float(torch.tensor(farthest).log()))
         self.unet = UNet(2, encoder, depth, channels, elevation=True)
 

@@ -1,0 +1,193 @@
+"""The end of a run: calibrate, evaluate on test worlds, write the weights and the card.
+
+A card holds only what a command printed; the command stands beside each number.
+"""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from train.engine import Settings
+from xview_demo import evaluation, zoo
+from xview_demo.files import atomic_path, write_json
+
+Row = tuple[str, str, str, str]  # what is measured, metric, value, command
+
+TINY = evaluation.Protocol(worlds=1, queries=3, tiles=4, size=260.0, resolution=1.0)
+
+ABOUT: dict[str, str] = {
+    "azimuth-world": (
+        "Two small convolutional encoders turn a panorama and a polar view of an aerial tile (64 m) into 64 columns of "
+        "bearing with 16 channels each. Turning the camera rolls the descriptor: a circular correlation finds score "
+        "and heading together, a known heading needs only a dot product. A tile's descriptor depends on the tile alone."
+    ),
+    "unet-ground-world": "A U-Net that names the class of every pixel of a street-level view.",
+    "unet-aerial-world": "A U-Net that names the class of every pixel of an aerial view at 0.25 m/px.",
+    "depth-world": "A U-Net that estimates metres along the ray, and the sky, in a street-level view.",
+    "xfork-world": (
+        "The X-Fork generator of Regmi & Borji (2018) at 128 pixels, drawn up to 256. Beyond the source, it takes the "
+        "bird's-eye projection of the panorama as a second input and gives logits of the eight classes."
+    ),
+}
+LIMITS: dict[str, str] = {
+    "azimuth-world": (
+        "Trained on full panoramas of a procedural world: photographs with a narrow field of view are accepted but "
+        "were not trained for. Tiles are taken to be 64 m wide with the camera within a few metres of the centre. On real "
+        "pictures it is well below what models trained on CVUSA or VIGOR reach there."
+    ),
+    "unet-ground-world": "The world's looks are simpler than a photograph's: expect coarse classes on real pictures.",
+    "unet-aerial-world": "The world's looks are simpler than a photograph's: expect coarse classes on real pictures.",
+    "depth-world": "Metres assume a camera 1.6–3 m above the ground; thin things and glass are often wrong.",
+    "xfork-world": (
+        "What the panorama does not show (roofs, what lies behind façades) is invented or blurred; colours are those "
+        "of the world's sensors. Meant for full panoramas with ±45° of elevation."
+    ),
+}
+
+
+def finish(
+    name: str, model: Any, settings: Settings, out: Path, *, weights: Path | None = None, smoke: bool = False
+) -> dict[str, Any]:
+    """Evaluate a trained model, save it again (calibrated), and write its card.
+
+    Args:
+        name: of the recipe.
+        model: in evaluation mode.
+        settings: of the run.
+        out: folder of the run; gets `evaluation.json`, `model/` and `card.md`.
+        weights: folder of bundled weights; gets `<name>/`; with the package's own folder the card goes to `model_cards` too.
+        smoke: measure on a tiny world only.
+    """
+    rows, results = _measure(name, model, smoke)
+    model.save_pretrained(out / "model")
+    write_json(out / "evaluation.json", results)
+    text = card(name, settings, rows, count_of(model), _minutes(out))
+    (out / "card.md").write_text(text, encoding="utf-8")
+    if weights is not None:
+        target = weights / name
+        with atomic_path(target) as folder:
+            model.save_pretrained(folder)
+            (folder / "README.md").unlink(missing_ok=True)
+        if weights.resolve() == zoo.WEIGHTS:
+            zoo.CARDS.mkdir(exist_ok=True)
+            (zoo.CARDS / f"{name}.md").write_text(text, encoding="utf-8")
+    print(json.dumps(results))
+    return results
+
+
+def count_of(model: Any) -> int:
+    """Number of parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def _minutes(out: Path) -> float:
+    lines = (out / "log.jsonl").read_text().splitlines() if (out / "log.jsonl").is_file() else []
+    return json.loads(lines[-1])["seconds"] / 60 if lines else 0.0
+
+
+def _measure(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
+    """The numbers of a model, as rows of its card and as the evaluations' own results."""
+    task = zoo.get(name).task
+    if task == "matching":
+        return _matching(name, model, smoke)
+    protocol = TINY if smoke else None
+    if task == "segmentation":
+        result = evaluation.evaluate_segmentation(model, protocol=protocol)
+        command = f"xview evaluate segmentation --model {name}"
+        rows = [_row("world test", "mIoU", f"{result['miou']:.3f}", command)]
+        rows += [_row("world test", f"IoU {k}", f"{v:.3f}", command) for k, v in result["iou"].items() if v is not None]
+        return rows, {"segmentation": result}
+    if task == "depth":
+        result = evaluation.evaluate_depth(model, protocol=protocol)
+        command = f"xview evaluate depth --model {name}"
+        values = {"AbsRel ≤ 60 m": f"{result['abs_rel']:.3f}", "sky accuracy %": f"{result['sky_accuracy']:.1f}"}
+        values["AbsRel of the best constant per row"] = f"{result['chance']:.3f}"
+        return [_row("world test", k, v, command) for k, v in values.items()], {"depth": result}
+    return _synthesis(name, model, smoke)
+
+
+def _row(where: str, metric: str, value: str, command: str) -> Row:
+    return where, metric, value, command
+
+
+def _matching(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
+    from xview_demo.evaluation.matching import describe, match
+
+    protocol = TINY if smoke else evaluation.Protocol()
+    results: dict[str, Any] = {"calibration": evaluation.calibrate(model, TINY if smoke else None)}
+    found = describe(model, protocol)
+    rows: list[Row] = []
+    for heading in ("known", "unknown"):
+        result = {"model": name, "seeds": protocol.seeds, **match(model, found, heading)}
+        results[f"heading {heading}"] = result
+        where = f"world test, {result['n']:,} queries, {result['gallery']:,} tiles, heading {heading}"
+        command = f"xview evaluate matching --model {name} --heading {heading}"
+        low, high = result["interval"]
+        rows.append(_row(where, "R@1 %", f"{result['r@1']:.1f} ({low:.1f}–{high:.1f})", command))
+        rows += [_row(where, f"{k.upper()} %", f"{result[k]:.1f}", command) for k in ("r@5", "r@10", "r@1%")]
+        if result["heading_error_deg"] is not None:
+            rows.append(_row(where, "median heading error °", f"{result['heading_error_deg']:.2f}", command))
+    folder = os.environ.get("XVIEW_REAL_PAIRS")
+    if folder and not smoke:
+        for heading in ("known", "unknown"):
+            result = evaluation.evaluate_real_pairs(folder, model, heading=heading)
+            results[f"real, heading {heading}"] = result
+            where = f"{result['n']} real pairs (validation only), heading {heading}"
+            command = f"xview evaluate real --model {name} --heading {heading} --root DIR"
+            low, high = result["interval"]
+            rows.append(_row(where, "R@1 %", f"{result['r@1']:.1f} ({low:.1f}–{high:.1f})", command))
+            rows.append(_row(where, "R@5 %", f"{result['r@5']:.1f}", command))
+    return rows, results
+
+
+def _synthesis(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
+    """Compare with the bird's-eye view and the mean tile; needs the bundled aerial segmenter and matcher."""
+    judges = ("unet-aerial-world", "azimuth-world")
+    missing = [judge for judge in judges if not zoo.is_folder_of_weights(zoo.WEIGHTS / judge)]
+    if missing and not smoke:
+        print(f"no evaluation: {' and '.join(missing)} must be trained and bundled first")
+    if missing:
+        return [], {}
+    options: dict[str, Any] = {"protocol": TINY} if smoke else {}
+    result = evaluation.evaluate_synthesis(("bird-eye", model), **options)
+    methods = {(name if k == type(model).__name__ else k): v for k, v in result["methods"].items()}
+    rows = []
+    for method, values in methods.items():
+        for metric, value in values.items():
+            rows.append(_row(f"world test, {method}", metric, f"{value:.3f}", "xview evaluate synthesis"))
+    return rows, {"synthesis": {**result, "methods": methods}}
+
+
+def card(name: str, settings: Settings, rows: list[Row], parameters: int, minutes: float) -> str:
+    """The text of a card: front matter with a model index, what it is, numbers, training, limits."""
+    entry = zoo.get(name)
+    lines = ["---", "license: apache-2.0", "library_name: xview_demo", "tags:", "- cross-view-geo-localization"]
+    lines += [f"- {entry.task}", "model-index:", f"- name: {name}", "  results:"]
+    lines += _index(entry.task, rows) or ["  []"]
+    lines += ["---", "", f"# {name}", "", ABOUT.get(name, entry.summary), ""]
+    lines += [f"{parameters / 1e6:.2f} M parameters, {entry.summary}.", "", "## Numbers", ""]
+    lines += ["| on | metric | value | command |", "|---|---|---|---|"]
+    lines += [f"| {where} | {metric} | {value} | `{command}` |" for where, metric, value, command in rows]
+    if not rows:
+        lines.append("| – | – | not measured yet | – |")
+    lines += [
+        "",
+        "Rates are percentages, IoU and SSIM fractions; intervals are 95 % bootstrap intervals over queries.",
+        "",
+    ]
+    lines += ["## Training", "", f"`python -m train {name} --steps {settings.steps} --seed {settings.seed}`, "
+              f"about {minutes:.0f} minutes on the machine it was trained on, nothing but the procedural world "
+              "(training seeds; test seeds were never used).", ""]  # fmt: skip
+    lines += ["```json", json.dumps(asdict(settings), indent=1), "```", ""]
+    lines += ["## Limits", "", LIMITS.get(name, "Trained on a procedural world only."), ""]
+    return "\n".join(lines)
+
+
+def _index(task: str, rows: list[Row]) -> list[str]:
+    lines = []
+    for where, metric, value, _ in rows:
+        lines += [f"  - task: {{type: {task}}}", f'    dataset: {{name: "{where}", type: procedural-world}}']
+        lines += [f'    metrics: [{{type: "{metric}", value: {value.split()[0]}}}]']
+    return lines
