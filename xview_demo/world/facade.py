@@ -112,7 +112,20 @@ def _texture(scene: Scene, x: Tensor, y: Tensor, side: int) -> Tensor:
     return look_up(scene.noise, (y.floor().int() % side) * side + x.floor().int() % side)
 
 
-def _openings(rows, colour, trim, x, y, cell, floor, blur_x, blur_y, bays, seed, below_eave):
+def _openings(
+    rows: Tensor,
+    colour: Tensor,
+    trim: Tensor,
+    x: Tensor,
+    y: Tensor,
+    cell: Tensor,
+    floor: Tensor,
+    blur_x: Tensor,
+    blur_y: Tensor,
+    bays: Tensor,
+    seed: Tensor,
+    below_eave: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Windows, doors, shop fronts and loading bays over the wall's `colour`; returns it and the openings' cover."""
     ground = floor < 0.5
     kind = rows[:, B["ground_floor"]]

@@ -38,16 +38,18 @@ class Rays:
     top: float  # angle (radians) or tangent (on the axis) of the picture's upper edge
     column_scale: Tensor | None = None  # (B, W) perspective: tangent per unit of the image plane
 
-    def row_of(self, tangent: Tensor) -> Tensor:
-        """Fractional row (pixel centres are whole numbers) of tangents (B, W, K)."""
+    def row_of(self, tangent: Tensor, ray: Tensor) -> Tensor:
+        """Fractional row (pixel centres are whole numbers) of tangents (N,) in columns `ray` (N,) of all B·W."""
         rows = self.tangent.shape[-1]
         if self.kind == "equirectangular":
             return (self.top - torch.atan(tangent)) / (2 * self.top) * rows - 0.5
         assert self.column_scale is not None
-        return (self.top - tangent / self.column_scale[..., None]) / (2 * self.top) * rows - 0.5
+        return (self.top - tangent / look_up(self.column_scale.reshape(-1), ray)) / (2 * self.top) * rows - 0.5
 
 
-def equirectangular_rays(east, north, height, heading, rows: int, columns: int, vfov: float) -> Rays:
+def equirectangular_rays(
+    east: Tensor, north: Tensor, height: Tensor, heading: Tensor, rows: int, columns: int, vfov: float
+) -> Rays:
     """Rays of upright panoramas; `heading` (B,) and `vfov` in degrees, the centre column looks along `heading`."""
     device = east.device
     offset = ((torch.arange(columns, device=device) + 0.5) / columns - 0.5) * 2 * math.pi
@@ -57,7 +59,9 @@ def equirectangular_rays(east, north, height, heading, rows: int, columns: int, 
     return Rays(east, north, height, azimuth, tangent, 2 * math.pi / columns, "equirectangular", math.radians(vfov) / 2)
 
 
-def perspective_rays(east, north, height, heading, rows: int, columns: int, hfov: float) -> Rays:
+def perspective_rays(
+    east: Tensor, north: Tensor, height: Tensor, heading: Tensor, rows: int, columns: int, hfov: float
+) -> Rays:
     """Rays of upright pinhole cameras with square pixels; `heading` (B,) and `hfov` in degrees."""
     device = east.device
     half = math.tan(math.radians(hfov) / 2)
@@ -125,16 +129,17 @@ def _first_crown(scene: Scene, rays: Rays, distance: Tensor, index: Tensor) -> T
     batch, columns, rows = rays.tangent.shape
     samples = len(distance)
     top = look_up(scene.canopy, index)
-    first = torch.full((batch * columns, rows), samples, dtype=torch.int32, device=top.device)
-    if not bool((top > NOTHING).any()):
-        return first.long()
-    base = look_up(scene.canopy_base, index)
-    height = rays.height[:, None, None]
-    upper = torch.ceil(rays.row_of((top - height) / distance)).clamp_(min=0)
-    lower = torch.floor(rays.row_of((base - height) / distance)).clamp_(max=rows - 1)
-    seen = ((top > NOTHING) & (lower >= upper)).view(-1).nonzero()[:, 0]
-    start, stop = upper.view(-1)[seen].long(), lower.view(-1)[seen].long()
-    ray, sample = torch.div(seen, samples, rounding_mode="floor"), seen % samples
+    hanging = (top > NOTHING).view(-1).nonzero()[:, 0]
+    if not len(hanging):
+        return torch.full((batch * columns, rows), samples, device=top.device)
+    ray, sample = torch.div(hanging, samples, rounding_mode="floor"), hanging % samples
+    eye = look_up(rays.height, torch.div(ray, columns, rounding_mode="floor"))
+    away = look_up(distance, sample)
+    base = look_up(scene.canopy_base, look_up(index.view(-1), hanging))
+    upper = torch.ceil(rays.row_of((look_up(top.view(-1), hanging) - eye) / away, ray)).clamp_(min=0)
+    lower = torch.floor(rays.row_of((base - eye) / away, ray)).clamp_(max=rows - 1)
+    seen = (lower >= upper).nonzero()[:, 0]
+    ray, sample, start, stop = (look_up(t, seen) for t in (ray, sample, upper.long(), lower.long()))
     level = torch.log2((stop - start + 1).float()).floor().long()
     levels = rows.bit_length()
     table = torch.full((levels * batch * columns * rows,), samples, dtype=torch.int32, device=top.device)
@@ -176,7 +181,7 @@ def _render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
         scene, march, pixels, (crown_at < march.solid).view(-1).nonzero()[:, 0], crown_at, colour, depth, label
     )
 
-    colour = _haze(scene, colour, depth, pixels.azimuth)
+    colour = _haze(scene, colour, depth)
     shape = (batch, columns, rows)
     ray_depth = depth * torch.sqrt(1 + pixels.tangent**2)
     ray_depth = torch.where(depth == FAR, depth, ray_depth)
@@ -255,7 +260,9 @@ def _draw_solid(
     label[at] = look_up(scene.labels, material)
 
 
-def _ground_colour(scene: Scene, east, north, distance, tangent, material, pixel: float) -> Tensor:
+def _ground_colour(
+    scene: Scene, east: Tensor, north: Tensor, distance: Tensor, tangent: Tensor, material: Tensor, pixel: float
+) -> Tensor:
     """(N, 3) lit colour of solid tops: mip-mapped raster along the ray's footprint, plus fine grain near the eye."""
     size = scene.size
     across = distance * pixel
@@ -379,7 +386,7 @@ def sky_colour(scene: Scene, azimuth: Tensor, tangent: Tensor) -> Tensor:
     return colour.clamp(0, 1)
 
 
-def _haze(scene: Scene, colour: Tensor, depth: Tensor, azimuth: Tensor) -> Tensor:
+def _haze(scene: Scene, colour: Tensor, depth: Tensor) -> Tensor:
     veil = 1 - torch.exp(-depth.clamp(max=REACH) / scene.moment.haze)
     veil = torch.where(torch.isinf(depth), torch.zeros_like(veil), veil)[:, None]
     return colour * (1 - veil) + _horizon_colour(scene) * veil

@@ -1,5 +1,6 @@
 """A surface at one moment, on a device, ready to be looked at: baked colours, shadows and lookup tables."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ from torch import Tensor
 from . import appearance
 from .appearance import Moment
 from .materials import MATERIAL_ID, MATERIALS, B
+from .surface import Surface
+from .town import Plan
 
 LEVELS = 5  # mip levels of the ground colours
 NOTHING = -500.0  # canopy rasters hold less than this where no crown is
@@ -59,7 +62,9 @@ def look_up(raster: Tensor, index: Tensor) -> Tensor:
     return values.view(*index.shape, *raster.shape[1:])
 
 
-def build_scene(surface, plan, moment: Moment, place_seed: int, device: torch.device | str = "cpu") -> Scene:
+def build_scene(
+    surface: Surface, plan: Plan, moment: Moment, place_seed: int, device: torch.device | str = "cpu"
+) -> Scene:
     """Bake a surface (with its cars stamped) for one moment."""
     device = torch.device(device)
     resolution = float(surface.resolution)
@@ -96,7 +101,16 @@ def build_scene(surface, plan, moment: Moment, place_seed: int, device: torch.de
     )  # fmt: skip
 
 
-def solid_albedo(surface, rasters, colours, buildings, grain, noises, moment: Moment, device) -> Tensor:
+def solid_albedo(
+    surface: Surface,
+    rasters: dict[str, Tensor],
+    colours: Tensor,
+    buildings: Tensor,
+    grain: Tensor,
+    noises: Sequence[Tensor],
+    moment: Moment,
+    device: torch.device,
+) -> Tensor:
     """(3, S, S) unlit colours of the solid tops: palette × texture × pattern, roofs, paint and cars."""
     size = rasters["height"].shape[0]
     material = rasters["material"].reshape(-1).int()
@@ -118,21 +132,20 @@ def solid_albedo(surface, rasters, colours, buildings, grain, noises, moment: Mo
     for name, paint in (("marking", (0.88, 0.88, 0.86)), ("marking_yellow", (0.86, 0.68, 0.22))):
         cover = torch.from_numpy(getattr(surface, name)).to(device).float() / 255 * worn
         albedo = albedo * (1 - cover) + cover * torch.tensor(paint, device=device)[:, None, None]
-    car_colour = getattr(surface, "car_colour", None)
-    if car_colour is not None:
+    if surface.car_colour is not None:
         is_car = rasters["material"] == MATERIAL_ID["car"]
-        cars = torch.from_numpy(car_colour).to(device).permute(2, 0, 1).float() / 255
+        cars = torch.from_numpy(surface.car_colour).to(device).permute(2, 0, 1).float() / 255
         albedo = torch.where(is_car[None], cars, albedo)
     return albedo
 
 
-def _shadow(heights: Tensor, ceiling: Tensor, shape_blur: bool = True) -> Tensor:
+def _shadow(heights: Tensor, ceiling: Tensor) -> Tensor:
     """(S, S) share of the sun that arrives, with a soft edge of about a pixel."""
     lit = 1 - ((ceiling - heights - 0.15) / 0.6).clamp(0, 1)
-    return F.avg_pool2d(lit[None, None], 3, stride=1, padding=1)[0, 0] if shape_blur else lit
+    return F.avg_pool2d(lit[None, None], 3, stride=1, padding=1)[0, 0]
 
 
-def _baked(albedo, heights, ceiling, top, moment: Moment, resolution: float) -> Tensor:
+def _baked(albedo: Tensor, heights: Tensor, ceiling: Tensor, top: Tensor, moment: Moment, resolution: float) -> Tensor:
     lit = _shadow(heights, ceiling) * appearance.surface_normal_light(heights, moment, resolution)
     return tint_light(albedo * appearance.light(lit, appearance.openness(top, heights), moment), lit, moment)
 
@@ -143,7 +156,16 @@ def tint_light(colour: Tensor, lit: Tensor, moment: Moment) -> Tensor:
     return torch.stack([colour[0] * (1 + warm), colour[1], colour[2] * (1 - warm)]).clamp_(0, 1)
 
 
-def _overhead(atlas, rasters, crowns, top, ceiling, noises, moment: Moment, resolution: float) -> Tensor:
+def _overhead(
+    atlas: Tensor,
+    rasters: dict[str, Tensor],
+    crowns: Tensor,
+    top: Tensor,
+    ceiling: Tensor,
+    noises: Sequence[Tensor],
+    moment: Moment,
+    resolution: float,
+) -> Tensor:
     """(3, S, S) the lit colours from straight above: crowns over the solid tops, bare crowns half transparent."""
     size = top.shape[-1]
     crown = rasters["crown"].reshape(-1)

@@ -12,8 +12,8 @@ EXPOSED = 0.44  # mean brightness that automatic exposure aims at
 def expose(images: Tensor, rng: np.random.Generator, *, strength: float = 1.0) -> Tensor:
     """(B, 3, H, W) in [0, 1] as B different cameras would record them; `strength` scales every fault.
 
-    Automatic exposure with a soft shoulder, white balance, contrast, gamma, saturation, vignetting-free blur, sensor noise and JPEG at a
-    random quality, all independent from picture to picture.
+    Automatic exposure with a soft shoulder, white balance, contrast, gamma, saturation, blur, sensor noise and
+    JPEG at a random quality, all independent from picture to picture.
     """
     batch = len(images)
     device = images.device
@@ -52,5 +52,5 @@ def _jpeg(images: Tensor, quality: np.ndarray) -> Tensor:
     decoded = []
     for picture, q in zip(pictures, quality, strict=True):
         _, code = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(q)])
-        decoded.append(cv2.imdecode(code, cv2.IMREAD_COLOR))
+        decoded.append(np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR)))
     return torch.from_numpy(np.stack(decoded)).to(images.device).permute(0, 3, 1, 2).float() / 255

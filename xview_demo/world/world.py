@@ -273,7 +273,14 @@ class World:
     # Views ----------------------------------------------------------------------------------------------------
 
     def panorama(
-        self, site: Site, *, heading: float = 0.0, seed: int = 0, height=256, width=1024, vfov=90.0
+        self,
+        site: Site,
+        *,
+        heading: float = 0.0,
+        seed: int = 0,
+        height: int = 256,
+        width: int = 1024,
+        vfov: float = 90.0,
     ) -> GroundView:
         """A supersampled panorama as a view that knows its geometry."""
         batch = self.panoramas(
@@ -285,7 +292,14 @@ class World:
         )  # fmt: skip
 
     def photo(
-        self, site: Site, *, heading: float | None = None, hfov: float = 70.0, seed: int = 0, height=384, width=512
+        self,
+        site: Site,
+        *,
+        heading: float | None = None,
+        hfov: float = 70.0,
+        seed: int = 0,
+        height: int = 384,
+        width: int = 512,
     ) -> GroundView:
         """A supersampled photograph as a view that knows its geometry."""
         heading = site.heading if heading is None else heading
