@@ -8,6 +8,7 @@ import typer
 
 from xview_demo.cli import common
 from xview_demo.cli.common import Json
+from xview_demo.errors import XViewError
 
 app = typer.Typer(help="Measure the models on worlds they have never seen (test seeds).", no_args_is_help=True)
 
@@ -84,18 +85,50 @@ def depth(
     common.say(result, _text(result), as_json)
 
 
+class Task(StrEnum):
+    """What is measured on real pairs."""
+
+    matching = "matching"
+    synthesis = "synthesis"
+    segmentation = "segmentation"
+
+
 @app.command()
 def real(
     root: Annotated[Path, typer.Option("--root", help="A folder of SET/ground and SET/aerial, paired by file name.")],
-    model: Annotated[str, typer.Option("--model", help="The matcher.")] = "azimuth-world",
+    task: Annotated[Task, typer.Option("--task", help="What to measure.")] = Task.matching,
+    model: Annotated[str | None, typer.Option("--model", help="A model of the task.")] = None,
     heading: HeadingKnown = Known.known,
+    scale: Annotated[
+        list[str] | None, typer.Option("--scale", help="SET=METRES_PER_PIXEL of a set's aerial pictures.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Find the tile of each real panorama of a folder among the folder's own tiles (for validation)."""
-    from xview_demo.evaluation import evaluate_real_pairs
+    """Measure a model on the real pairs of a folder (for validation)."""
+    from xview_demo import evaluation
 
-    result = evaluate_real_pairs(root, model, heading=heading.value)
+    scales = _scales(scale or [])
+    if task == Task.matching:
+        chosen = model or "azimuth-world"
+        result = evaluation.evaluate_real_pairs(root, chosen, heading=heading.value, metres_per_pixel=scales)
+    elif task == Task.synthesis:
+        methods = (model,) if model else ("bird-eye", "xfork-world")
+        result = evaluation.evaluate_real_synthesis(root, methods, metres_per_pixel=scales)
+    else:
+        result = evaluation.evaluate_real_segmentation(root, model or "unet-ground-world")
     common.say(result, _text(result), as_json)
+
+
+def _scales(texts: list[str]) -> dict[str, float]:
+    """`SET=METRES_PER_PIXEL` texts as a dictionary."""
+    scales = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            scales[name] = float(value)
+        except ValueError:
+            raise XViewError(f"--scale {text} is not SET=METRES_PER_PIXEL: write, for example, london=0.5.") from None
+    return scales
 
 
 def _text(result: dict[str, Any], indent: str = "") -> str:

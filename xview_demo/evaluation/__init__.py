@@ -6,7 +6,12 @@ Rates are percentages, IoU and SSIM fractions, angles degrees, lengths metres.
 from xview_demo.evaluation.dense import evaluate_depth, evaluate_segmentation
 from xview_demo.evaluation.matching import calibrate, evaluate_matching, fit_temperature
 from xview_demo.evaluation.protocol import TEST, VALIDATION, Protocol
-from xview_demo.evaluation.real import evaluate_real_pairs, real_pairs
+from xview_demo.evaluation.real import (
+    evaluate_real_pairs,
+    evaluate_real_segmentation,
+    evaluate_real_synthesis,
+    real_pairs,
+)
 from xview_demo.evaluation.synthesis import evaluate_synthesis
 
 __all__ = [
@@ -17,6 +22,8 @@ __all__ = [
     "evaluate_depth",
     "evaluate_matching",
     "evaluate_real_pairs",
+    "evaluate_real_segmentation",
+    "evaluate_real_synthesis",
     "evaluate_segmentation",
     "evaluate_synthesis",
     "fit_temperature",

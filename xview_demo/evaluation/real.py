@@ -1,23 +1,74 @@
 """Real pairs in a folder: for validation only."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from xview_demo import metrics
+from xview_demo.classes import BUILDING, CLASSES, GROUND, ROAD, SKY, VEGETATION
 from xview_demo.errors import XViewError
 from xview_demo.evaluation.matching import Descriptors, match
 from xview_demo.evaluation.protocol import model_of
+from xview_demo.evaluation.synthesis import draw_aerial
+from xview_demo.images import read_image
 from xview_demo.views import AerialView, GroundView
 
+Colour = tuple[int, int, int]
 
-def real_pairs(folder: str | Path) -> list[tuple[GroundView, AerialView]]:
+
+@dataclass(frozen=True)
+class Painted:
+    """A folder of label pictures: which view they are of, and what their colours say."""
+
+    view: str  # "ground" or "aerial"
+    groups: dict[str, tuple[int, ...]]  # name → classes of ours; the first group takes all that no other names
+    colours: dict[Colour, str]  # colour → group; the nearest colour counts
+
+
+PAINTED = {
+    "ground_label": Painted(
+        "ground",
+        {"other": (), "building": (BUILDING,), "sky": (SKY,), "green": (VEGETATION, GROUND), "road": (ROAD,)},
+        {
+            (128, 64, 128): "road", (244, 35, 232): "road", (70, 70, 70): "building", (107, 142, 35): "green",
+            (152, 251, 152): "green", (70, 130, 180): "sky", (0, 0, 142): "other", (220, 20, 60): "other",
+            (153, 153, 153): "other", (190, 153, 153): "other", (102, 102, 156): "other", (0, 60, 100): "other",
+        },
+    ),  # Cityscapes
+    "aerial_label": Painted(
+        "aerial",
+        {"other": (), "building": (BUILDING,), "green": (VEGETATION, GROUND)},
+        {(70, 70, 70): "building", (106, 142, 34): "green", (128, 64, 127): "other"},
+    ),
+    "landcover": Painted(
+        "aerial",
+        {"other": (), "building": (BUILDING,), "tree": (VEGETATION,)},
+        {(0, 0, 3): "tree", (120, 28, 109): "building", (237, 104, 37): "other", (252, 254, 164): "other"},
+    ),
+}  # fmt: skip
+
+
+def real_pairs(
+    folder: str | Path, metres_per_pixel: Mapping[str, float] | None = None
+) -> list[tuple[GroundView, AerialView]]:
     """Pairs in `<folder>/<set>/{ground,aerial}`, paired by file name.
 
     A ground file named `lat,lon,heading.png` has that heading; any other is taken to look north.
+
+    Args:
+        folder: holds the sets.
+        metres_per_pixel: set name → scale of its aerial pictures; a set that is not named counts as one tile each.
     """
+    scales = dict(metres_per_pixel or {})
+    unknown = set(scales) - {p.name for p in Path(folder).glob("*")}
+    if unknown:
+        raise XViewError(f"{folder} has no set named {sorted(unknown)[0]!r}: name its folders.")
     found = []
     for ground in sorted(Path(folder).glob("*/ground/*")):
         partners = [p for p in (ground.parent.parent / "aerial").glob("*") if p.stem == ground.stem]
@@ -25,19 +76,28 @@ def real_pairs(folder: str | Path) -> list[tuple[GroundView, AerialView]]:
             continue
         parts = ground.stem.split(",")
         heading = float(parts[2]) if len(parts) == 3 else 0.0
-        aerial = AerialView.open(partners[0])
-        found.append((GroundView.open(ground, heading=heading), AerialView(aerial.image, name=ground.stem)))
+        image, scale = AerialView.open(partners[0]).image, scales.get(ground.parent.parent.name)
+        found.append((GroundView.open(ground, heading=heading), AerialView(image, scale, name=ground.stem)))
     if not found:
         raise XViewError(f"No pairs in {folder}: it needs <set>/ground and <set>/aerial with files of the same name.")
     return found
 
 
 @torch.inference_mode()
-def evaluate_real_pairs(folder: str | Path, model: Any = "azimuth-world", *, heading: str = "known") -> dict[str, Any]:
-    """Retrieval among the real pairs of a folder alone (validation only): the whole aerial picture is the tile."""
+def evaluate_real_pairs(
+    folder: str | Path,
+    model: Any = "azimuth-world",
+    *,
+    heading: str = "known",
+    metres_per_pixel: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Retrieval among the real pairs of a folder alone (validation only).
+
+    The tile is the middle 64 m of an aerial picture whose scale is given (see `real_pairs`), else all of it.
+    """
     matcher, name = model_of(model, "matching")
-    pairs = real_pairs(folder)
-    gallery = matcher.encode_aerial(torch.stack([aerial.tile(None) for _, aerial in pairs]))
+    pairs = real_pairs(folder, metres_per_pixel)
+    gallery = matcher.encode_aerial(torch.stack([aerial.tile() for _, aerial in pairs]))
 
     def encoded(north: bool) -> Tensor:
         strips = [view.strip(north=north) for view, _ in pairs]
@@ -46,3 +106,79 @@ def evaluate_real_pairs(folder: str | Path, model: Any = "azimuth-world", *, hea
     headings = np.array([view.heading or 0.0 for view, _ in pairs])
     found = Descriptors(encoded(True), encoded(False), gallery, headings, np.eye(len(pairs), dtype=bool))
     return {"model": name, "seeds": None, **match(matcher, found, heading)}
+
+
+@torch.inference_mode()
+def evaluate_real_synthesis(
+    folder: str | Path,
+    methods: tuple[Any, ...] = ("bird-eye", "xfork-world"),
+    *,
+    metres_per_pixel: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """SSIM and PSNR of synthetic tiles against the middle 64 m of the real ones, and of the mean real tile."""
+    pairs = real_pairs(folder, metres_per_pixel)
+    truth = torch.stack([aerial.tile() for _, aerial in pairs])
+    strips = torch.stack([view.strip(north=True)[0] for view, _ in pairs])
+    nets = [model_of(method, "synthesis") for method in methods]
+    drawn = {"mean-tile": truth.mean(0, keepdim=True).expand_as(truth)}
+    drawn |= {name: draw_aerial(net, strips) for net, name in nets}
+    scores = {
+        name: {"psnr": float(metrics.psnr(tiles, truth).mean()), "ssim": float(metrics.ssim(tiles, truth).mean())}
+        for name, tiles in drawn.items()
+    }
+    return {"model": ",".join(name for _, name in nets), "seeds": None, "n": len(pairs), "methods": scores}
+
+
+@torch.inference_mode()
+def evaluate_real_segmentation(folder: str | Path, model: Any = "unet-ground-world") -> dict[str, Any]:
+    """IoU against the label pictures of a folder (`PAINTED`), which are pseudo-truth; `chance` names one group only."""
+    net, name = model_of(model, "segmentation")
+    found: dict[str, Any] = {}
+    for kind, painted in PAINTED.items():
+        files = sorted(Path(folder).glob(f"*/{kind}/*")) if painted.view == net.view else []
+        if not files:
+            continue
+        groups = list(painted.groups)
+        matrix = np.zeros((len(groups), len(groups)), np.int64)
+        for file in files:
+            truth = _painted_groups(file, painted)
+            predicted, seen = _predicted_groups(net, file, painted, truth.shape)
+            matrix += metrics.confusion(predicted[seen], truth[seen], len(groups))
+        best = np.eye(len(groups))[matrix.sum(1).argmax()]
+        guess = metrics.miou(np.outer(matrix.sum(1), best).astype(np.int64))
+        found[kind] = {
+            "n": len(files), "miou": metrics.miou(matrix), "iou": metrics.iou_by_class(matrix, groups), "chance": guess,
+        }  # fmt: skip
+    if not found:
+        raise XViewError(f"No label pictures of {net.view} views in {folder}: it needs {', '.join(PAINTED)}.")
+    return {"model": name, "seeds": None, "n": sum(kind["n"] for kind in found.values()), "labels": found}
+
+
+def _painted_groups(file: Path, painted: Painted) -> np.ndarray:
+    """(H, W) index of the group of each pixel of a label picture."""
+    picture = (read_image(file)[0] * 255).round()
+    table = torch.tensor(list(painted.colours), dtype=torch.float32)
+    nearest = torch.cdist(picture.flatten(1).T, table).argmin(1).view(picture.shape[-2:])
+    groups = list(painted.groups)
+    return np.array([groups.index(group) for group in painted.colours.values()])[nearest.numpy()]
+
+
+def _predicted_groups(net: Any, file: Path, painted: Painted, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W) group that the model gives each pixel of the picture beside a label picture, and where it gives one."""
+    beside = next(p for p in (file.parent.parent / painted.view).glob("*") if p.stem == file.stem)
+    labels, seen = torch.zeros(shape), torch.zeros(shape, dtype=torch.bool)
+    rows = slice(0, shape[0])
+    if painted.view == "ground":
+        view = GroundView.open(beside)
+        image = view.strip(vfov=90)[0]
+        middle = min(shape[0], round(90 / view.vfov * shape[0]))  # rows of the label picture that the strip covers
+        rows = slice((shape[0] - middle) // 2, (shape[0] + middle) // 2)
+    else:
+        image = AerialView.open(beside).tile(None)
+    drawn = net.predict(image[None])[0][None].float()
+    labels[rows] = F.interpolate(drawn, labels[rows].shape)[0, 0]
+    seen[rows] = True
+    table = np.zeros(len(CLASSES), np.int64)
+    for number, classes in enumerate(painted.groups.values()):
+        table[list(classes)] = number
+    return table[labels.numpy().astype(np.uint8)], seen.numpy()
