@@ -82,7 +82,8 @@ class Hub(BaseHTTPRequestHandler):
                 if line["key"] == "file":
                     value = line["value"]
                     self.repositories[name][value["path"]] = base64.b64decode(value["content"])
-            answer = {"commitUrl": f"http://127.0.0.1:{self.server.server_port}/{name}/commit/{COMMIT}", "commitOid": COMMIT, "success": True}
+            address = f"http://127.0.0.1:{self.server.server_port}/{name}/commit/{COMMIT}"
+            answer = {"commitUrl": address, "commitOid": COMMIT, "success": True}
         else:
             answer = {}
         return self.reply(200, json.dumps(answer).encode(), Content_Type="application/json")

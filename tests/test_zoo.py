@@ -73,7 +73,7 @@ def test_names_by_task():
 
 
 def test_an_unknown_name_teaches():
-    with pytest.raises(ModelError, match=r"No model named 'xfrok-world'. Did you mean 'xfork-world'\? Available: azimuth"):
+    with pytest.raises(ModelError, match=r"'xfrok-world'. Did you mean 'xfork-world'\? Available: azimuth-world"):
         zoo.load("xfrok-world")
 
 

@@ -84,7 +84,7 @@ def default_root() -> Path:
 
 
 def _open(folder: Path, config: CacheConfig, mode: str) -> dict[str, np.ndarray]:
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, (shape, kind) in config.arrays().items():
         path = folder / f"{name}.npy"
         if mode == "w+" and not path.exists():
@@ -99,7 +99,9 @@ def render_world(number: int, folder: Path, config: CacheConfig, factory: Factor
     """Render world `number` of the configuration into the arrays; returns the number."""
     torch.set_num_threads(1)
     if factory is None:
-        from xview_demo.world import World as factory  # type: ignore[no-redef, assignment]
+        from xview_demo.world import World
+
+        factory = World
     arrays = _open(folder, config, "r+")
     seed = config.first_seed + number
     world = factory(seed, size=config.size, resolution=config.resolution)

@@ -34,8 +34,8 @@ ABOUT: dict[str, str] = {
 LIMITS: dict[str, str] = {
     "azimuth-world": (
         "Trained on full panoramas of a procedural world: photographs with a narrow field of view are accepted but "
-        "were not trained for. Tiles are taken to be 64 m wide with the camera within a few metres of the centre. On real "
-        "pictures it is well below what models trained on CVUSA or VIGOR reach there."
+        "were not trained for. Tiles are taken to be 64 m wide with the camera within a few metres of the centre. On "
+        "real pictures it is well below what models trained on CVUSA or VIGOR reach there."
     ),
     "unet-ground-world": "The world's looks are simpler than a photograph's: expect coarse classes on real pictures.",
     "unet-aerial-world": "The world's looks are simpler than a photograph's: expect coarse classes on real pictures.",
@@ -57,7 +57,7 @@ def finish(
         model: in evaluation mode.
         settings: of the run.
         out: folder of the run; gets `evaluation.json`, `model/` and `card.md`.
-        weights: folder of bundled weights; gets `<name>/`; with the package's own folder the card goes to `model_cards` too.
+        weights: folder of bundled weights; gets `<name>/`; with the package's own the card goes to `model_cards`.
         smoke: measure on a tiny world only.
     """
     rows, results = _measure(name, model, smoke)

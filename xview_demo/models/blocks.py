@@ -73,6 +73,9 @@ class UNet(nn.Module):
         elevation: add a fourth input channel that runs from 1 (top row) to -1 (bottom row).
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self, outputs: int, encoder: str, depth: int, channels: tuple[int, ...], elevation: bool = False
     ) -> None:

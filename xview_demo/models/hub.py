@@ -34,7 +34,8 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="xview_demo", licen
 
     def save_pretrained(self, save_directory: str | Path, **keywords: Any) -> str | None:  # type: ignore[override]
         """Write `config.json` (constructor keywords and the class), `model.safetensors` and a card."""
-        config = {"class": type(self).__name__, **(keywords.pop("config", None) or self._hub_mixin_config or {})}
+        keywords_of_model: Any = keywords.pop("config", None) or self._hub_mixin_config or {}
+        config = {"class": type(self).__name__, **keywords_of_model}
         return super().save_pretrained(save_directory, config=config, **keywords)
 
     def _save_pretrained(self, save_directory: Path) -> None:

@@ -108,7 +108,7 @@ class XForkGenerator(HubModel):
             strip = nn.functional.interpolate(strip, shape, mode="area")
         x = self.encoder((strip * 2 - 1).contiguous(memory_format=torch.channels_last))
         x = x.reshape(len(x), -1, 4, 4)
-        skips = []
+        skips: list[Tensor] = []
         if overhead is not None and self.bird_eye:
             y = torch.cat((overhead[:, :3] * 2 - 1, overhead[:, 3:]), 1).contiguous(memory_format=torch.channels_last)
             for layer in self.overhead:

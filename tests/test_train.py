@@ -1,0 +1,211 @@
+"""Training: the cache, the loop and its resumption, the losses, and every recipe in its one-minute version."""
+
+import json
+import math
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from train import augment, cache, losses
+from train.__main__ import main
+from train.engine import Average, Settings, cosine, generator_of, resume, save_checkpoint, train
+from train.recipes import RECIPES, get
+from xview_demo.errors import DataError, XViewError
+from xview_demo.world import World
+
+TINY = cache.CacheConfig(worlds=2, per_world=6, size=240.0, dense_every=2, tile_pixels=80)
+
+
+class FakeWorld:
+    """Noise that remembers its seed."""
+
+    built: list[int] = []
+
+    def __init__(self, seed, *, size, resolution):
+        self.seed = seed
+        FakeWorld.built.append(seed)
+
+    def sites(self, n, seed=0):
+        if n > 20:
+            raise XViewError("fewer")
+        return [SimpleNamespace(east=3.0 * i, north=0.0) for i in range(n)]
+
+    def panoramas(self, sites, *, height, width, seed=0):
+        b = len(sites)
+        generator = torch.Generator().manual_seed(self.seed * 100 + seed)
+        depth = torch.full((b, height, width), 7.0)
+        depth[:, 0] = math.inf
+        return SimpleNamespace(
+            colour=torch.rand(b, 3, height, width, generator=generator), depth=depth,
+            labels=torch.ones(b, height, width, dtype=torch.uint8), camera_height=torch.full((b,), 2.5),
+        )  # fmt: skip
+
+    def aerials(self, sites, *, metres, pixels, seed=0):
+        b = len(sites)
+        return SimpleNamespace(
+            colour=torch.full((b, 3, pixels, pixels), 0.5),
+            labels=torch.full((b, pixels, pixels), 4, dtype=torch.uint8), height=torch.zeros(b, pixels, pixels),
+        )  # fmt: skip
+
+
+def test_a_cache_is_rendered_once_and_resumed(tmp_path):
+    FakeWorld.built = []
+    folder = cache.build(TINY, tmp_path, workers=0, factory=FakeWorld)
+    assert FakeWorld.built == [0, 1]
+    np.load(folder / "done.npy", mmap_mode="r+")[1] = 0
+    assert cache.build(TINY, tmp_path, workers=0, factory=FakeWorld) == folder
+    assert FakeWorld.built == [0, 1, 1]
+    data = cache.Cache(folder)
+    assert data["ground"].shape == (12, 128, 512, 3) and data["depth"].shape == (6, 128, 512)
+    assert data.samples().tolist() == list(range(12)) and data.dense().tolist() == list(range(0, 12, 2))
+    assert np.isinf(data["depth"][0, 0]).all() and (data["depth"][0, 1] == 7).all()
+    assert data["place"][7].tolist()[0] == 1
+
+
+def test_sites_of_a_cache_are_apart():
+    places = [SimpleNamespace(east=e, north=0.0) for e in (0, 1, 2, 20, 21, 40)]
+    chosen = cache.spread_sites(SimpleNamespace(seed=0, sites=lambda n: places[:n] if n <= 6 else _fewer()), 3)
+    assert [s.east for s in chosen] == [0, 20, 40]
+
+
+def _fewer():
+    raise XViewError("fewer")
+
+
+def test_other_caches_have_other_folders(tmp_path):
+    assert TINY.fingerprint != replace(TINY, worlds=3).fingerprint
+    with pytest.raises(DataError, match="python -m train cache"):
+        cache.Cache(tmp_path)
+
+
+def test_turning_a_tile_fits_turning_the_panorama():
+    """A mark that bears 90° lies up in the tile and in the centre of the panorama after both turn by 90°."""
+    tile = torch.zeros(1, 3, 80, 80)
+    tile[..., 38:42, 60:64] = 1  # east
+    strip = torch.zeros(1, 1, 1, 512)
+    strip[..., 384] = 1  # bearing 90°
+    turn = torch.tensor([90.0])
+    grid = augment.tile_grid(torch.Generator(), turn, 80, share=1.0)
+    turned = augment.cut(tile, grid)
+    assert turned[0, 0, 18:20, 38:42].mean() > 0.9
+    assert augment.roll(strip, torch.tensor([128])).argmax() == 256
+
+
+def test_augmentation_stays_in_range_and_follows_its_generator():
+    image = torch.rand(6, 3, 16, 32)
+
+    def run(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return augment.roughen(augment.jitter_colour(image, generator), generator)
+
+    assert torch.equal(run(1), run(1)) and not torch.equal(run(1), run(2))
+    assert 0 <= run(1).min() and run(1).max() <= 1
+    grey = augment.jitter_colour(image, torch.Generator().manual_seed(0), strength=0.0, grey=1.0)
+    assert torch.allclose(grey[:, 0], grey[:, 1], atol=1e-5)
+
+
+def test_info_nce_is_log_of_the_batch_for_equal_scores():
+    assert losses.info_nce(torch.zeros(8, 8)).item() == pytest.approx(math.log(8))
+    near = torch.ones(8, 8, dtype=torch.bool)
+    near[:4, :4] = False  # these do not count as wrong
+    assert losses.info_nce(torch.zeros(8, 8), near).item() == pytest.approx((math.log(5) + math.log(8)) / 2)
+
+
+def test_heading_nce_counts_every_heading_but_the_neighbours():
+    valid = torch.ones(4, 4, dtype=torch.bool)
+    loss = losses.heading_nce(torch.zeros(4, 4, 16), valid)
+    assert loss.item() == pytest.approx(math.log(4 * 16 - 2))
+
+
+def test_depth_loss_is_zero_for_the_truth():
+    metres = torch.tensor([[[2.0, 30.0, math.inf]]])
+    sky = torch.tensor([[[-50.0, -50.0, 50.0]]])
+    assert losses.log_depth_loss(metres.clamp_max(250).log(), sky, metres).item() == pytest.approx(0, abs=1e-5)
+
+
+@dataclass
+class Line:
+    """A method that learns a line, with noise of its own."""
+
+    def __post_init__(self):
+        torch.manual_seed(0)
+        self.model = torch.nn.Linear(2, 1)
+        self.modules = {"model": self.model}
+        self.optimisers = {"model": torch.optim.Adam(self.model.parameters(), 0.05)}
+        self.averaged = "model"
+        self.stop = None
+
+    def batch(self, generator):
+        return torch.rand(16, 2, generator=generator)
+
+    def step(self, batch):
+        if self.stop is not None and self.stop == 0:
+            raise KeyboardInterrupt
+        self.stop = None if self.stop is None else self.stop - 1
+        target = batch.sum(1, keepdim=True) + 0.1 * torch.randn(16, 1)
+        loss = (self.model(batch) - target).square().mean()
+        self.optimisers["model"].zero_grad()
+        loss.backward()
+        self.optimisers["model"].step()
+        return {"loss": loss.item()}
+
+
+SETTINGS = Settings("line", steps=30, batch=16, learning_rate=0.05, average=0.9)
+
+
+def test_an_interrupted_run_ends_like_an_unbroken_one(tmp_path):
+    whole = train(SETTINGS, Line(), tmp_path / "a").state_dict()
+    broken = Line()
+    broken.stop = 17
+    with pytest.raises(KeyboardInterrupt):
+        train(SETTINGS, broken, tmp_path / "b", checkpoint_minutes=0.0)
+    resumed = train(SETTINGS, Line(), tmp_path / "b").state_dict()
+    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+    log = [json.loads(line) for line in (tmp_path / "a" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [20, 30] and log[0]["loss"] > 0
+
+
+def test_resuming_refuses_other_settings_and_shows_both(tmp_path):
+    method = Line()
+    average = Average(method.model, 0.9)
+    save_checkpoint(tmp_path / "c.pt", 5, SETTINGS, method, average)
+    assert resume(tmp_path / "c.pt", SETTINGS, method, average) == 5
+    with pytest.raises(XViewError, match=r"'learning_rate': 0.05.*'learning_rate': 0.1"):
+        resume(tmp_path / "c.pt", replace(SETTINGS, learning_rate=0.1), method, average)
+
+
+def test_the_schedule_rises_and_falls():
+    factors = [cosine(s, Settings("x", steps=100, batch=1, learning_rate=1.0, warmup=0.1)) for s in range(100)]
+    assert max(factors) == 1 and factors.index(1.0) == 9 and factors[-1] < 0.02
+    assert generator_of(0, 3).initial_seed() != generator_of(0, 4).initial_seed()
+
+
+def test_the_list_and_unknown_recipes(capsys):
+    assert main(["--list"]) == 0
+    assert all(name in capsys.readouterr().out for name in ["azimuth-world"])
+    assert main(["xfrok-world"]) == 2
+    assert "Available: azimuth-world" in capsys.readouterr().err
+    with pytest.raises(XViewError, match="Available"):
+        get("nothing")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_every_recipe_runs_small(name, root, tmp_path):
+    assert main([name, "--smoke", "--cache", str(root), "--weights", str(tmp_path), "--threads", "1"]) == 0
+    run = root / "runs" / f"{name}-smoke"
+    assert {"config.json", "model.safetensors"} <= {p.name for p in (tmp_path / name).iterdir()}
+    assert f"# {name}" in (run / "card.md").read_text()
+    assert (run / "evaluation.json").is_file()
+
+
+def test_a_real_world_fills_a_cache():
+    sites = cache.spread_sites(World(0, size=240.0, resolution=1.0), 8)
+    assert len(sites) == 8
