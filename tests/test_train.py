@@ -11,6 +11,7 @@ import torch
 
 from train import augment, cache, losses
 from train.__main__ import main
+from train.data import rarity
 from train.engine import Average, Settings, cosine, generator_of, resume, save_checkpoint, train
 from train.recipes import RECIPES, get
 from xview_demo.errors import DataError, XViewError
@@ -124,6 +125,13 @@ def test_depth_loss_is_zero_for_the_truth():
     metres = torch.tensor([[[2.0, 30.0, math.inf]]])
     sky = torch.tensor([[[-50.0, -50.0, 50.0]]])
     assert losses.log_depth_loss(metres.clamp_max(250).log(), sky, metres).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_pictures_with_rare_classes_are_drawn_more_often():
+    shares = np.tile([0.5, 0.5, 0.0], (10, 1))
+    shares[3] = [0.4, 0.5, 0.1]
+    weights = rarity(shares)
+    assert weights[3] == 12 and (np.delete(weights, 3) == 2).all()
 
 
 @dataclass

@@ -54,3 +54,20 @@ def labels(array: np.ndarray, rows: np.ndarray) -> Tensor:
     """Rows of a label or depth array as they are, float32 for depth."""
     x = torch.from_numpy(array[rows])
     return x.float() if x.dtype == torch.float16 else x
+
+
+def class_shares(cache: Cache, name: str, classes: int = 8) -> np.ndarray:
+    """Share of each class in each row of a label array (M, classes), counted on every second pixel each way."""
+    array = cache[name]
+    rows = np.flatnonzero(np.isin(np.arange(len(array)) * cache.config.dense_every, cache.dense()))
+    shares = np.zeros((len(array), classes))
+    for row in rows:
+        shares[row] = np.bincount(array[row, ::2, ::2].ravel(), minlength=classes)[:classes]
+    return shares / shares.sum(1, keepdims=True).clip(1)
+
+
+def rarity(shares: np.ndarray, least: float = 0.003) -> np.ndarray:
+    """(M,) weights with which rows are drawn, so that classes found in few pictures are seen more often."""
+    present = shares > least
+    often = present.mean(0).clip(1 / len(shares))
+    return (present / often).sum(1)

@@ -1,4 +1,4 @@
-"""U-Nets for the classes of a panorama or of an aerial tile: cross-entropy and Dice."""
+"""U-Nets for the classes of a panorama or of an aerial tile: cross-entropy and Dice, rare classes favoured."""
 
 import segmentation_models_pytorch as smp
 import torch
@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from train import augment
 from train.cache import Cache
-from train.data import draw, images, labels
+from train.data import class_shares, images, labels, rarity
 from train.engine import Settings
 from xview_demo.models.segmentation.unet import UNetSegmenter
 
@@ -15,26 +15,32 @@ from xview_demo.models.segmentation.unet import UNetSegmenter
 class SegmentationMethod:
     """Trains `UNetSegmenter`; its keyword `view` decides what it reads.
 
-    Options: `crop` (columns of a strip, or side of a tile, in pixels), `colour` (strength), `dice` (weight).
+    Options: `crop` (columns of a strip, or side of a tile, in pixels), `colour` (strength), `dice` (weight), `balance`
+    (power of the inverse frequency that weighs a class).
     """
 
     averaged = "model"
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
         self.cache, self.settings = cache, settings
-        self.options = {"crop": 256, "colour": 0.7, "dice": 0.5, "scale": 0.2} | settings.options
+        self.options = {"crop": 256, "colour": 0.7, "dice": 1.0, "scale": 0.2, "balance": 0.4} | settings.options
         self.model = UNetSegmenter(**settings.model).to(memory_format=torch.channels_last)
         self.modules: dict[str, torch.nn.Module] = {"model": self.model}
         optimiser = torch.optim.AdamW(
             self.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.optimisers: dict[str, torch.optim.Optimizer] = {"model": optimiser}
+        shares = class_shares(cache, f"{self.model.view}_labels")
+        self.chances = torch.from_numpy(rarity(shares))
+        frequency = torch.from_numpy(shares[shares.any(1)].mean(0)).float().clamp_min(1e-4)
+        self.weights = (0.1 / frequency).pow(self.options["balance"]).clamp(0.5, 4.0)
         self.dice = smp.losses.DiceLoss("multiclass", smooth=1.0)
 
     def batch(self, generator: Generator) -> tuple[Tensor, Tensor]:
         """Pictures (B, 3, h, w) and labels (B, h, w)."""
-        rows = draw(self.cache.dense(), self.settings.batch, generator)
-        dense = rows // self.cache.config.dense_every
+        few = int((self.chances > 0).sum()) < self.settings.batch
+        dense = torch.multinomial(self.chances, self.settings.batch, few, generator=generator).numpy()
+        rows = dense * self.cache.config.dense_every
         read = self._ground if self.model.view == "ground" else self._aerial
         image, truth = read(rows, dense, generator)
         image = augment.roughen(augment.jitter_colour(image, generator, self.options["colour"]), generator)
@@ -64,7 +70,7 @@ class SegmentationMethod:
         with torch.autocast("cpu", torch.bfloat16):
             logits = self.model(image)
         logits = logits.float()
-        entropy = F.cross_entropy(logits, truth)
+        entropy = F.cross_entropy(logits, truth, weight=self.weights)
         dice = self.dice(logits, truth)
         optimiser = self.optimisers["model"]
         optimiser.zero_grad(set_to_none=True)
