@@ -105,3 +105,27 @@ def cut(image: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
     if mode == "bilinear" and grid.shape[1] * 1.6 < image.shape[-1] and image.shape[-1] % 2 == 0:
         image = F.avg_pool2d(image, 2)
     return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)
+
+
+def crop_strip(
+    image: Tensor, truth: Tensor, generator: Generator, rows: int, columns: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut the same window out of panoramas, at a bearing of its own for each, perhaps mirrored.
+
+    Args:
+        image: (B, 3, H, W), ±45°.
+        truth: (B, H, W).
+        generator: source of randomness.
+        rows, columns: size of the window.
+
+    Returns:
+        image (B, 3, rows, columns), truth (B, rows, columns), and the elevation of the rows in degrees (rows,).
+    """
+    height, width = image.shape[-2:]
+    turn = torch.randint(width, (len(image),), generator=generator)
+    top = int(torch.randint(max(0, height - rows) + 1, (), generator=generator))
+    flip = bool(torch.rand((), generator=generator) < 0.5)
+    parts = [roll(x, turn)[..., top : top + rows, :columns] for x in (image, truth)]
+    image, truth = (x.flip(-1) if flip else x for x in parts)
+    elevation = 45.0 - (top + torch.arange(image.shape[-2]) + 0.5) * (90.0 / height)
+    return image, truth, elevation

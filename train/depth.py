@@ -12,13 +12,13 @@ from xview_demo.models.depth.unet import UNetDepth
 
 
 class DepthMethod:
-    """Trains `UNetDepth`. Options: `crop` (columns), `colour` (strength)."""
+    """Trains `UNetDepth`. Options: `crop` (columns), `rows`, `colour` (strength)."""
 
     averaged = "model"
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
         self.cache, self.settings = cache, settings
-        self.options = {"crop": 256, "colour": 0.7} | settings.options
+        self.options = {"crop": 256, "rows": 96, "colour": 0.7} | settings.options
         self.model = UNetDepth(**settings.model).to(memory_format=torch.channels_last)
         self.modules: dict[str, torch.nn.Module] = {"model": self.model}
         optimiser = torch.optim.AdamW(
@@ -26,24 +26,21 @@ class DepthMethod:
         )
         self.optimisers: dict[str, torch.optim.Optimizer] = {"model": optimiser}
 
-    def batch(self, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Pictures (B, 3, h, w) and metres (B, h, w), inf = sky."""
+    def batch(self, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures (B, 3, h, w), metres (B, h, w), inf = sky, and the elevation of the rows (h,)."""
         rows = draw(self.cache.dense(), self.settings.batch, generator)
         image = images(self.cache["ground"], rows)
         metres = labels(self.cache["depth"], rows // self.cache.config.dense_every)
-        columns = torch.randint(image.shape[-1], (len(image),), generator=generator)
-        crop = int(self.options["crop"])
-        image, metres = augment.roll(image, columns)[..., :crop], augment.roll(metres, columns)[..., :crop]
-        if torch.rand((), generator=generator) < 0.5:
-            image, metres = image.flip(-1), metres.flip(-1)
+        size = int(self.options["rows"]), int(self.options["crop"])
+        image, metres, elevation = augment.crop_strip(image, metres, generator, *size)
         image = augment.roughen(augment.jitter_colour(image, generator, self.options["colour"]), generator)
-        return image, metres
+        return image, metres, elevation
 
-    def step(self, batch: tuple[Tensor, Tensor]) -> dict[str, float]:
+    def step(self, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, float]:
         """One update."""
-        image, metres = batch
+        image, metres, elevation = batch
         with torch.autocast("cpu", torch.bfloat16):
-            log_depth, sky = self.model(image)
+            log_depth, sky = self.model(image, rows=elevation)
         loss = log_depth_loss(log_depth, sky, metres)
         optimiser = self.optimisers["model"]
         optimiser.zero_grad(set_to_none=True)

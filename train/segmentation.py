@@ -1,5 +1,6 @@
 """U-Nets for the classes of a panorama or of an aerial tile: cross-entropy and Dice, rare classes favoured."""
 
+import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 from torch import Generator, Tensor
@@ -11,11 +12,13 @@ from train.data import class_shares, images, labels, rarity
 from train.engine import Settings
 from xview_demo.models.segmentation.unet import UNetSegmenter
 
+Batch = tuple[Tensor, Tensor, Tensor | None]
+
 
 class SegmentationMethod:
     """Trains `UNetSegmenter`; its keyword `view` decides what it reads.
 
-    Options: `crop` (columns of a strip, or side of a tile, in pixels), `colour` (strength), `dice` (weight), `balance`
+    Options: `crop` (columns of a strip, or side of a tile, in pixels), `rows` (of a strip), `colour` (strength), `dice` (weight), `balance`
     (power of the inverse frequency that weighs a class).
     """
 
@@ -23,7 +26,14 @@ class SegmentationMethod:
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
         self.cache, self.settings = cache, settings
-        self.options = {"crop": 256, "colour": 0.7, "dice": 1.0, "scale": 0.2, "balance": 0.4} | settings.options
+        self.options = {
+            "crop": 256,
+            "rows": 96,
+            "colour": 0.7,
+            "dice": 1.0,
+            "scale": 0.2,
+            "balance": 0.4,
+        } | settings.options
         self.model = UNetSegmenter(**settings.model).to(memory_format=torch.channels_last)
         self.modules: dict[str, torch.nn.Module] = {"model": self.model}
         optimiser = torch.optim.AdamW(
@@ -36,39 +46,35 @@ class SegmentationMethod:
         self.weights = (0.1 / frequency).pow(self.options["balance"]).clamp(0.5, 4.0)
         self.dice = smp.losses.DiceLoss("multiclass", smooth=1.0)
 
-    def batch(self, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Pictures (B, 3, h, w) and labels (B, h, w)."""
+    def batch(self, generator: Generator) -> Batch:
+        """Pictures (B, 3, h, w), labels (B, h, w), and the elevation of the rows of a ground picture (h,)."""
         few = int((self.chances > 0).sum()) < self.settings.batch
         dense = torch.multinomial(self.chances, self.settings.batch, few, generator=generator).numpy()
         rows = dense * self.cache.config.dense_every
         read = self._ground if self.model.view == "ground" else self._aerial
-        image, truth = read(rows, dense, generator)
+        image, truth, elevation = read(rows, dense, generator)
         image = augment.roughen(augment.jitter_colour(image, generator, self.options["colour"]), generator)
-        return image, truth.long()
+        return image, truth.long(), elevation
 
-    def _ground(self, rows, dense, generator: Generator) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+    def _ground(self, rows: np.ndarray, dense: np.ndarray, generator: Generator) -> Batch:
         image, truth = images(self.cache["ground"], rows), labels(self.cache["ground_labels"], dense)
-        columns = torch.randint(image.shape[-1], (len(image),), generator=generator)
-        crop = int(self.options["crop"])
-        image, truth = augment.roll(image, columns)[..., :crop], augment.roll(truth, columns)[..., :crop]
-        if torch.rand((), generator=generator) < 0.5:
-            image, truth = image.flip(-1), truth.flip(-1)
-        return image, truth
+        size = int(self.options["rows"]), int(self.options["crop"])
+        return augment.crop_strip(image, truth, generator, *size)
 
-    def _aerial(self, rows, dense, generator: Generator) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+    def _aerial(self, rows: np.ndarray, dense: np.ndarray, generator: Generator) -> Batch:
         image, truth = images(self.cache["aerial"], rows), labels(self.cache["aerial_labels"], dense)
         b, crop = len(image), int(self.options["crop"])
         turn = 90.0 * torch.randint(4, (b,), generator=generator) + augment.uniform(generator, (b,), -15, 15)
         share = crop / image.shape[-1]
         room = 0.5 * max(0.0, 1 - share * 1.3)
         grid = augment.tile_grid(generator, turn, crop, share=share, offset=room, scale=self.options["scale"])
-        return augment.cut(image, grid), augment.cut(truth[:, None].float(), grid, "nearest")[:, 0]
+        return augment.cut(image, grid), augment.cut(truth[:, None].float(), grid, "nearest")[:, 0], None
 
-    def step(self, batch: tuple[Tensor, Tensor]) -> dict[str, float]:
+    def step(self, batch: Batch) -> dict[str, float]:
         """One update."""
-        image, truth = batch
+        image, truth, elevation = batch
         with torch.autocast("cpu", torch.bfloat16):
-            logits = self.model(image)
+            logits = self.model(image, rows=elevation)
         logits = logits.float()
         entropy = F.cross_entropy(logits, truth, weight=self.weights)
         dice = self.dice(logits, truth)
