@@ -18,8 +18,8 @@ Batch = tuple[Tensor, Tensor, Tensor | None]
 class SegmentationMethod:
     """Trains `UNetSegmenter`; its keyword `view` decides what it reads.
 
-    Options: `crop` (columns of a strip, or side of a tile, in pixels), `rows` (of a strip), `colour` (strength), `dice` (weight), `balance`
-    (power of the inverse frequency that weighs a class).
+    Options: `crop` (columns of a strip, or side of a tile, in pixels), `rows` (of a strip), `colour` (strength),
+    `dice` (weight), `balance` (power of the inverse frequency that weighs a class), `scale` (relative, of a tile).
     """
 
     averaged = "model"
