@@ -94,13 +94,13 @@ def _measure(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, A
         return _matching(name, model, smoke)
     protocol = TINY if smoke else None
     if task == "segmentation":
-        result = evaluation.evaluate_segmentation(model, protocol=protocol)
+        result = evaluation.evaluate_segmentation(model, protocol=protocol) | {"model": name}
         command = f"xview evaluate segmentation --model {name}"
         rows = [_row("world test", "mIoU", f"{result['miou']:.3f}", command)]
         rows += [_row("world test", f"IoU {k}", f"{v:.3f}", command) for k, v in result["iou"].items() if v is not None]
         return rows, {"segmentation": result}
     if task == "depth":
-        result = evaluation.evaluate_depth(model, protocol=protocol)
+        result = evaluation.evaluate_depth(model, protocol=protocol) | {"model": name}
         command = f"xview evaluate depth --model {name}"
         values = {"AbsRel ≤ 60 m": f"{result['abs_rel']:.3f}", "sky accuracy %": f"{result['sky_accuracy']:.1f}"}
         values["AbsRel of the best constant per row"] = f"{result['chance']:.3f}"
@@ -157,7 +157,7 @@ def _synthesis(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str,
     for method, values in methods.items():
         for metric, value in values.items():
             rows.append(_row(f"world test, {method}", metric, f"{value:.3f}", "xview evaluate synthesis"))
-    return rows, {"synthesis": {**result, "methods": methods}}
+    return rows, {"synthesis": {**result, "model": name, "methods": methods}}
 
 
 def card(name: str, settings: Settings, rows: list[Row], parameters: int, minutes: float) -> str:

@@ -39,7 +39,9 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="xview_demo", licen
         return super().save_pretrained(save_directory, config=config, **keywords)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        save_file(stored_state(self), str(Path(save_directory) / WEIGHTS_NAME), metadata={"format": "pt"})
+        path = Path(save_directory) / WEIGHTS_NAME
+        save_file(stored_state(self), str(path), metadata={"format": "pt"})
+        path.chmod(0o644)  # safetensors writes files that only their owner reads
 
     @classmethod
     def _from_pretrained(  # type: ignore[override]
