@@ -95,6 +95,14 @@ def test_turning_a_tile_fits_turning_the_panorama():
     assert augment.roll(strip, torch.tensor([128])).argmax() == 256
 
 
+def test_a_cut_at_full_resolution_keeps_every_pixel():
+    image = torch.rand(2, 3, 80, 80)
+    grid = augment.tile_grid(torch.Generator(), torch.zeros(2), 40, share=0.5)
+    assert torch.allclose(augment.cut(image, grid), image[..., 20:60, 20:60], atol=1e-5)
+    whole = augment.tile_grid(torch.Generator(), torch.zeros(2), 40, share=1.0)
+    assert torch.allclose(augment.cut(image, whole), torch.nn.functional.avg_pool2d(image, 2), atol=1e-5)
+
+
 def test_augmentation_stays_in_range_and_follows_its_generator():
     image = torch.rand(6, 3, 16, 32)
 
