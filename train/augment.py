@@ -101,7 +101,7 @@ def roll(image: Tensor, columns: Tensor) -> Tensor:
 
 
 def cut(image: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
-    """Read (B, C, H, W) through a grid; a picture that is read at less than 1 / 1.5 of its resolution is halved first."""
+    """Read (B, C, H, W) through a grid; pictures read at much less than their resolution are halved first."""
     across = (grid[:, 0, -1] - grid[:, 0, 0]).norm(dim=-1).mean() / 2 * image.shape[-1]  # pixels of the picture
     if mode == "bilinear" and across > 1.5 * grid.shape[2] and image.shape[-1] % 2 == 0:
         image = F.avg_pool2d(image, 2)
