@@ -8,7 +8,7 @@ Prints:
     1  score 0....  ... m away
     2  score 0....  ... m away
     3  score 0....  ... m away
-    heading 90° (the file says 90°), confidence ... %
+    heading 40° (the file says 40°), confidence ... %
     without the heading: rank 1 is ... m away, heading ...°
     wrote matches.png and matches.geojson
 """
@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
     """Localize the example panorama, with and without its heading."""
     geo = GeoLocalizer.from_pretrained()
     view = GroundView.open(Path(__file__).with_name("panorama.jpg"))
-    gallery = Gallery.build(World(950_002), geo)
+    gallery = Gallery.build(World(950_004), geo)
     print(f"{len(gallery)} tiles of {gallery.tile_metres:.0f} m, descriptors of {gallery.descriptors.shape[1]} numbers")
 
     hits = geo.localize(view, gallery, top_k=10)

@@ -4,7 +4,7 @@
 
 Prints:
 
-    row_house, seed 950002: test
+    village, seed 950004: test
     the street runs towards ...°, the camera stands at ...
     panorama 256 × 1024 pixels, 360° × 90°, centre column looks along ...°
     nearest thing in view: ... m; sky ... %
@@ -25,7 +25,7 @@ from xview_demo.world import split_of
 
 def main(folder: Path) -> None:
     """Print what is known about one site and write its pictures."""
-    world = World(950_002)
+    world = World(950_004)
     print(f"{world.biome}, seed {world.seed}: {split_of(world.seed)}")
     site = world.sites(1)[0]
     print(

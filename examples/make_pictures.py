@@ -4,11 +4,11 @@
 
 Prints:
 
-    panorama.jpg: row_house, heading 90°
+    panorama.jpg: village, heading 40°
     panorama-950017.jpg: dense_city, heading 0°
-    panorama-950008.jpg: suburb, heading 210°
-    photo.jpg: row_house, 70° wide
-    aerial.jpg: row_house, 64 m wide
+    panorama-950006.jpg: coast, heading 300°
+    photo.jpg: village, 70° wide
+    aerial.jpg: village, 64 m wide
     aerial-950017.jpg: dense_city, 64 m wide
 """
 
@@ -17,29 +17,31 @@ from pathlib import Path
 
 from xview_demo import World
 
-DEMO = 950_002  # a test seed: no bundled model has seen this place
-PANORAMAS = (
-    (DEMO, 0, 90.0, "panorama.jpg"),
-    (950_017, 1, 0.0, "panorama-950017.jpg"),
-    (950_008, 1, 210.0, "panorama-950008.jpg"),
+DEMO, CITY, COAST = 950_004, 950_017, 950_006  # test seeds: no bundled model has seen these places
+PANORAMAS = (  # seed, spot, heading, draw of the camera, name
+    (DEMO, 4, 40.0, 1, "panorama.jpg"),
+    (CITY, 1, 0.0, 0, "panorama-950017.jpg"),
+    (COAST, 4, 300.0, 1, "panorama-950006.jpg"),
 )
+SPOTS = 6
 
 
 def main(folder: Path) -> None:
     """Write the panoramas, the photograph and the aerial pictures into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for seed, spot, heading, name in PANORAMAS:
-        world = World(seed)
-        world.panorama(world.sites(4)[spot], heading=heading).save(folder / name)
+    worlds = {seed: World(seed) for seed in (DEMO, CITY, COAST)}
+    for seed, spot, heading, draw, name in PANORAMAS:
+        world = worlds[seed]
+        world.panorama(world.sites(SPOTS)[spot], heading=heading, seed=draw).save(folder / name)
         print(f"{name}: {world.biome}, heading {heading:.0f}°")
-    demo, city = World(DEMO), World(950_017)
-    photo = demo.photo(demo.sites(4)[2])
+    demo = worlds[DEMO]
+    photo = demo.photo(demo.sites(SPOTS)[4])
     photo.save(folder / "photo.jpg")
     print(f"photo.jpg: {demo.biome}, {photo.hfov:.0f}° wide")
-    for world, spot, name in ((demo, 0, "aerial.jpg"), (city, 1, "aerial-950017.jpg")):
-        aerial = world.aerial(world.sites(4)[spot])
+    for seed, spot, name in ((DEMO, 4, "aerial.jpg"), (CITY, 1, "aerial-950017.jpg")):
+        aerial = worlds[seed].aerial(worlds[seed].sites(SPOTS)[spot])
         aerial.save(folder / name)
-        print(f"{name}: {world.biome}, {aerial.metres:.0f} m wide")
+        print(f"{name}: {worlds[seed].biome}, {aerial.metres:.0f} m wide")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from xview_demo import Gallery, GeoLocalizer, GroundView, World
 
 def make_tiles(folder: Path, around: GroundView) -> list[str]:
     """Write 7 × 7 tiles of 64 m around a view, as if they had been downloaded."""
-    world = World(950_002)
+    world = World(950_004)
     east, north = world.local_of(*around.latlon)
     folder.mkdir(parents=True, exist_ok=True)
     for row in range(-3, 4):

@@ -51,7 +51,7 @@ def tiles(tmp_path_factory, panorama) -> Path:
     from xview_demo import GroundView, World
 
     folder = tmp_path_factory.mktemp("tiles")
-    world = World(950_002)
+    world = World(950_004)
     east, north = world.local_of(*GroundView.open(panorama).latlon)
     for row in range(3):
         for column in range(4):

@@ -88,7 +88,7 @@ def changed(page, place: str, before: list[str]) -> list[str]:
 
 def test_a_panorama_through_every_tab(page, panorama):
     upload(page, "localize", panorama)
-    page.wait_for_selector("text=heading 90°", timeout=WAIT)
+    page.wait_for_selector("text=heading 40°", timeout=WAIT)
     page.locator("#localize-run").click()
     tiles = changed(page, "#localize-matches", [])
     assert len(tiles) == 10
