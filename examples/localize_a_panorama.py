@@ -1,10 +1,10 @@
-"""Find where a panorama was taken among the 225 aerial tiles of a square kilometre that no model has seen.
+"""Find where a panorama was taken among the aerial tiles along the streets of a village that no model has seen.
 
     python examples/localize_a_panorama.py
 
 Prints:
 
-    225 tiles of 64 m, descriptors of ... numbers
+    212 tiles of 64 m, descriptors of 1024 numbers
     1  score 0....  ... m away
     2  score 0....  ... m away
     3  score 0....  ... m away
@@ -19,13 +19,14 @@ from pathlib import Path
 
 from xview_demo import Gallery, GeoLocalizer, GroundView, World, viz
 from xview_demo.files import write_json
+from xview_demo.ui.places import StreetTiles
 
 
 def main(folder: Path) -> None:
     """Localize the example panorama, with and without its heading."""
     geo = GeoLocalizer.from_pretrained()
     view = GroundView.open(Path(__file__).with_name("panorama.jpg"))
-    gallery = Gallery.build(World(950_004), geo)
+    gallery = Gallery.build(StreetTiles(World(950_004)), geo)
     print(f"{len(gallery)} tiles of {gallery.tile_metres:.0f} m, descriptors of {gallery.descriptors.shape[1]} numbers")
 
     hits = geo.localize(view, gallery, top_k=10)

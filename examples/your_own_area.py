@@ -21,13 +21,13 @@ from xview_demo import Gallery, GeoLocalizer, GroundView, World
 
 
 def make_tiles(folder: Path, around: GroundView) -> list[str]:
-    """Write 7 × 7 tiles of 64 m around a view, as if they had been downloaded."""
+    """Write 7 × 7 tiles of 64 m, 32 m apart, around a view, as if they had been downloaded."""
     world = World(950_004)
     east, north = world.local_of(*around.latlon)
     folder.mkdir(parents=True, exist_ok=True)
     for row in range(-3, 4):
         for column in range(-3, 4):
-            tile = world.aerial((east + 10 + 64 * column, north - 6 + 64 * row))
+            tile = world.aerial((east + 2 + 32 * column, north - 1 + 32 * row))
             tile.save(folder / f"{tile.latlon[0]:.7f},{tile.latlon[1]:.7f}.jpg")
     return sorted(path.name for path in folder.glob("*.jpg"))
 

@@ -71,12 +71,15 @@ def world_of(text: str) -> Any:
     return World(int(seed), biome=biome or None)
 
 
-def source_of(text: str) -> Any:
-    """A gallery's source: a World for `world:…`, else the path, which must exist."""
+def source_of(text: str, grid: bool = False) -> Any:
+    """A gallery's source: for `world:…` the tiles along its streets (all of it with `grid`), else the path."""
     from xview_demo.errors import XViewError
 
     if text.startswith("world:"):
-        return world_of(text)
+        from xview_demo.ui.places import StreetTiles
+
+        world = world_of(text)
+        return world if grid else StreetTiles(world)
     if not Path(text).exists():
         raise XViewError(f"There is nothing at '{text}': give a folder of tiles, a GeoTIFF, a CSV or world:SEED.")
     return Path(text)

@@ -20,7 +20,10 @@ def gallery_build(
     out: Annotated[Path, typer.Option("--out", help="The gallery's directory.")],
     tile_metres: Annotated[float, typer.Option("--tile-metres", help="Side of a tile in metres.")] = 64.0,
     stride_metres: Annotated[
-        float | None, typer.Option("--stride-metres", help="Step between tiles; the tile's side if left out.")
+        float | None,
+        typer.Option(
+            "--stride-metres", help="Step between tiles; left out: a tile's side, or along a world's streets."
+        ),
     ] = None,
     model: Model = None,
     device: Device = None,
@@ -29,7 +32,7 @@ def gallery_build(
     """Encode an area once, so that it can be searched many times."""
     from xview_demo import Gallery
 
-    found = common.source_of(source)
+    found = common.source_of(source, grid=stride_metres is not None)
     built = Gallery.build(
         found,
         common.localizer(model, device),

@@ -4,11 +4,13 @@ import functools
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xview_demo import Gallery, World
+import numpy as np
+
+from xview_demo import AerialView, Gallery, World
 from xview_demo.errors import GalleryError, XViewError
 from xview_demo.files import atomic_path
 
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
     from xview_demo.localizer import GeoLocalizer
 
 DEMO_SEED = 950_004  # a test seed: no model has seen this place
-STRIDE = 64.0  # metres between the tiles of a generated world's gallery
+SPACING = 10.0  # metres between the tiles along a generated world's streets, about
+OFFSET = 3.0  # metres from a tile's centre to the street position it was cut for, at most
+EDGE = 40.0  # metres kept from the world's edge
 ANY_BIOME = "any"
 TILE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".csv", ".json", ".jgw", ".pgw", ".wld", ".tfw"}
 KEPT_SUFFIXES = {*TILE_SUFFIXES, ".safetensors", ".parquet"}
@@ -38,6 +42,33 @@ def _world(seed: int, biome: str | None) -> World:
     return World(seed, biome=biome)
 
 
+class StreetTiles:
+    """The aerial tiles along a world's streets, as a source of `Gallery.build`: one for each place where a street
+    camera could stand, about `SPACING` metres apart, its centre up to `OFFSET` metres off.
+
+    Panoramas are taken on streets, so nothing is lost by leaving out the rest, and the tiles can lie close together.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world, self.seed = world, world.seed
+        limit = world.size / 2 - EDGE
+        points = np.asarray(world.plan.viewpoints, dtype=float)[:, :2]
+        points = points[(np.abs(points) <= limit).all(1)]
+        _, first = np.unique(np.floor(points / SPACING), axis=0, return_index=True)
+        rng = np.random.default_rng([world.seed, 11])
+        angle, away = rng.uniform(0, 2 * np.pi, len(first)), OFFSET * np.sqrt(rng.uniform(0, 1, len(first)))
+        self.centres = points[np.sort(first)] + away[:, None] * np.stack([np.sin(angle), np.cos(angle)], 1)
+
+    def __len__(self) -> int:
+        """Number of tiles."""
+        return len(self.centres)
+
+    def tiles(self, tile_metres: float = 64.0, stride_metres: float | None = None) -> Iterator[AerialView]:
+        """The tiles, `tile_metres` wide; `stride_metres` has no meaning here."""
+        for number, (east, north) in enumerate(self.centres):
+            yield self.world.aerial((float(east), float(north)), metres=tile_metres, seed=number + 1)
+
+
 def cache_folder() -> Path:
     """Where galleries are kept: `XVIEW_CACHE`, else `xview_demo` in the user's cache folder."""
     default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "xview_demo"
@@ -47,7 +78,13 @@ def cache_folder() -> Path:
 def world_gallery(geo: "GeoLocalizer", seed: float | None, biome: str | None, told: Told | None = None) -> Gallery:
     """The gallery of a generated world: opened where it is kept, else built and kept."""
     place = world_of(seed, biome)
-    return _kept(geo, f"world-{int(seed or 0)}-{place.biome}-{STRIDE:g}", lambda: place, told, STRIDE)
+    area = StreetTiles(place)
+
+    def counted(done: int, total: int) -> None:
+        if told is not None:
+            told(done, total or len(area))
+
+    return _kept(geo, f"world-{place.seed}-{place.biome}-streets", area, counted)
 
 
 def folder_gallery(geo: "GeoLocalizer", folder: str | None, told: Told | None = None) -> Gallery:
@@ -59,7 +96,7 @@ def folder_gallery(geo: "GeoLocalizer", folder: str | None, told: Told | None = 
         )
     if (path / "gallery.json").is_file():
         return Gallery.open(path, geo)
-    return _kept(geo, f"folder-{_stamp(path)}", lambda: path, told, None)
+    return _kept(geo, f"folder-{_stamp(path)}", path, told)
 
 
 def zip_gallery(geo: "GeoLocalizer", archive: str | None, told: Told | None = None) -> Gallery:
@@ -110,9 +147,7 @@ def _stamp(path: Path) -> str:
 _opened: dict[str, Gallery] = {}
 
 
-def _kept(
-    geo: "GeoLocalizer", name: str, source: Callable[[], Any], told: Told | None, stride: float | None
-) -> Gallery:
+def _kept(geo: "GeoLocalizer", name: str, source: Any, told: Told | None) -> Gallery:
     """A gallery by its name and the encoder's fingerprint: in memory, else on disk, else built."""
     mark = hashlib.sha256(geo.fingerprint.encode()).hexdigest()[:10]
     path = cache_folder() / f"{name}-{mark}"
@@ -123,5 +158,5 @@ def _kept(
         if (path / "gallery.json").is_file():
             _opened[key] = Gallery.open(path)
         else:
-            _opened[key] = Gallery.build(source(), geo, path=path, stride_metres=stride, progress=told)
+            _opened[key] = Gallery.build(source, geo, path=path, progress=told)
     return _opened[key]
