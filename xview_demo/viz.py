@@ -315,12 +315,12 @@ def recall_curve(curves: Mapping[str, Mapping[int, float]], chance: int | None =
 def area_map(
     latlons: np.ndarray, probability: np.ndarray, matches: Sequence[Any] = (), truth: Any = None
 ) -> np.ndarray:
-    """The gallery seen from above: each tile's probability, the matches numbered, the known place starred.
+    """The gallery seen from above: each tile's probability, the matches ringed, the known place starred.
 
     Args:
         latlons: (N, 2) degrees, the tiles' centres.
         probability: (N,) as in `Localization.probability`.
-        matches: the `Match`es to number.
+        matches: the `Match`es to ring.
         truth: (lat, lon) of the query where known.
     """
     latlons = np.asarray(latlons, dtype=float).reshape(-1, 2)
@@ -330,23 +330,36 @@ def area_map(
     figure, axes = _figure(4.2, 4.8)
     level = np.log10(np.clip(np.asarray(probability, dtype=float), 1e-6, 1))
     spread = max(float(np.ptp(east)), float(np.ptp(north)), 64.0)
-    side = min(18.0, max(1.5, 235.0 / max(math.sqrt(len(latlons)), 1.0)))
-    points = axes.scatter(east, north, c=level, s=side**2, marker="s", cmap="viridis", vmin=-6, vmax=0, linewidths=0)
-    label = {"ha": "center", "va": "center", "weight": "bold", "fontsize": 8}
+    step = _nearest(np.stack([east, north], 1)) / spread  # of the axes' width
+    side = min(18.0, max(4.0, 230.0 * step))  # points
+    order = np.argsort(level)  # the probable ones on top
+    shown = {"c": level[order], "s": side**2, "marker": "s", "linewidths": 0}
+    points = axes.scatter(east[order], north[order], cmap="viridis", vmin=-6, vmax=0, **shown)
     for match in matches:
         if match.latlon is not None:
             y, x = (np.asarray(match.latlon) - (lat0, lon0)) * scale
-            box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-            axes.annotate(str(match.rank), (x, y), bbox=box, **label)
+            axes.plot(x, y, marker="o", markersize=side + 4, fillstyle="none", color="#111827", markeredgewidth=0.8)
+            if match.rank == 1:
+                line = {"arrowstyle": "-", "color": "#111827", "linewidth": 0.8}
+                where = {"xytext": (-26, 22), "textcoords": "offset points", "fontsize": 9}
+                axes.annotate("best", (x, y), arrowprops=line, ha="center", weight="bold", **where)
     if truth is not None:
         y, x = (np.asarray(truth, dtype=float) - (lat0, lon0)) * scale
         if max(abs(x), abs(y)) < 2 * spread:
-            axes.plot(x, y, marker="*", markersize=17, color="#f43f5e", markeredgecolor="white", linestyle="none")
+            axes.plot(x, y, marker="*", markersize=13, color="#f43f5e", markeredgecolor="white", linestyle="none")
     axes.set(xlabel="metres east", ylabel="metres north", aspect="equal")
+    figure.get_layout_engine().set(rect=(0, 0, 1, 0.94))
     bar = figure.colorbar(points, ax=axes, location="bottom", shrink=0.9)
     bar.set_ticks([-6, -4, -2, 0], labels=["≤ 0.0001 %", "0.01 %", "1 %", "100 %"])
     bar.set_label("probability of each tile (★ = known position)" if truth is not None else "probability of each tile")
     return _drawn(figure)
+
+
+def _nearest(points: np.ndarray) -> float:
+    """The median distance from a point (N, 2) to its nearest neighbour; 0 for a single point."""
+    from scipy.spatial import cKDTree
+
+    return float(np.median(cKDTree(points).query(points, k=2)[0][:, 1])) if len(points) > 1 else 0.0
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:

@@ -32,9 +32,9 @@ def build(geo: "GeoLocalizer") -> Tab:
         with gr.Column(scale=5, min_width=340):
             kind = gr.Radio([GROUND, AERIAL], value=GROUND, label="The picture was taken")
             picture = common.picture_box("Picture", elem_id="segment-picture")
-            with gr.Group() as from_street:
+            with gr.Column() as from_street:
                 common.examples(picture, *common.STREET)
-            with gr.Group(visible=False) as from_above:
+            with gr.Column(visible=False) as from_above:
                 common.examples(picture, "aerial*.jpg")
             alpha = gr.Slider(0, 1, value=0.55, step=0.05, label="Opacity of the classes")
             button = gr.Button("Segment", variant="primary", elem_id="segment-run")

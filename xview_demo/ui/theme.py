@@ -14,7 +14,7 @@ footer .divider { display: none; }
 .empty { border: 1px dashed var(--border-color-primary); border-radius: 10px; padding: 26px 22px;
          color: var(--body-text-color-subdued); text-align: center; }
 .facts { display: flex; flex-wrap: wrap; gap: 10px; }
-.fact { flex: 1 1 auto; min-width: 130px; max-width: 100%; border: 1px solid var(--border-color-primary);
+.fact { flex: 1 1 0; border: 1px solid var(--border-color-primary);
         border-radius: 10px; padding: 10px 14px; background: var(--background-fill-secondary); }
 .fact .name { font-size: .78rem; color: var(--body-text-color-subdued); }
 .fact .value { font-size: 1.12rem; font-weight: 700; white-space: nowrap; font-variant-numeric: tabular-nums; }
