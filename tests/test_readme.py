@@ -1,7 +1,7 @@
 """The README's examples run, in its order, and print what it says; so do the scripts in `examples/`.
 
 A fenced `python` block is run, a `console` block's `$` lines are; what follows must be printed: `...` stands for
-anything. A block after `<!-- not run -->` is skipped.
+anything. A block that begins with a comment naming a file of the package stands for that module.
 """
 
 import contextlib
@@ -12,13 +12,18 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from PIL import Image, ImageChops, ImageStat
+
+from xview_demo import zoo
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FENCE = re.compile(r"^(<!-- not run -->\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MODULE = re.compile(r"# (xview_demo/[\w/]+)\.py\n")
+SCRIPTS = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name != "make_pictures.py")
 
 
 def matches(expected: str, got: str) -> bool:
@@ -32,7 +37,7 @@ def assert_prints(expected: str, got: str, of: str) -> None:
 
 def steps() -> list[tuple[str, str, str]]:
     """(kind, what is run, what it prints) of each example, top to bottom."""
-    blocks = [(m[2], m[3]) for m in FENCE.finditer(README) if not m[1]]
+    blocks = [(m[1], m[2]) for m in FENCE.finditer(README)]
     found = []
     for number, (kind, text) in enumerate(blocks):
         if kind == "python":
@@ -69,15 +74,20 @@ def run(command: str, desk: Path) -> str:
 
 def test_readme_examples(desk, monkeypatch):
     monkeypatch.chdir(desk)
+    monkeypatch.setattr(zoo, "ZOO", dict(zoo.ZOO))
     names: dict[str, object] = {"__name__": "readme"}
     assert len(steps()) >= 6
     for kind, text, expected in steps():
         if kind == "console":
             assert_prints(expected, run(text, desk), text)
         else:
+            place = MODULE.match(text)
+            module = ModuleType(place[1].replace("/", ".") if place else "readme")
+            if place:
+                monkeypatch.setitem(sys.modules, module.__name__, module)
             printed = io.StringIO()
             with contextlib.redirect_stdout(printed):
-                exec(compile(text, "README.md", "exec"), names)
+                exec(compile(text, "README.md", "exec"), vars(module) if place else names)
             assert_prints(expected, printed.getvalue(), text)
 
 
@@ -89,10 +99,15 @@ def test_example_scripts(script, desk):
     assert_prints(wanted, run(f"python {script} --out {desk / 'made'}", desk), script.name)
 
 
-def test_example_pictures_are_the_script_s():
-    """The pictures in the repository are those that `make_pictures.py` names."""
-    named = set(re.findall(r"[\w-]+\.jpg", (ROOT / "examples" / "make_pictures.py").read_text(encoding="utf-8")))
-    assert {path.name for path in (ROOT / "examples").glob("*.jpg")} == named
+def test_example_pictures_are_the_script_s(desk):
+    """The pictures in the repository are those that `make_pictures.py` makes."""
+    run(f"python {ROOT / 'examples' / 'make_pictures.py'} --out {desk / 'pictures'}", desk)
+    made = {path.name: path for path in (desk / "pictures").glob("*.jpg")}
+    kept = {path.name: path for path in (ROOT / "examples").glob("*.jpg") if path.name != "overview.jpg"}
+    assert set(made) == set(kept)
+    for name in made:
+        difference = ImageChops.difference(Image.open(made[name]).convert("RGB"), Image.open(kept[name]).convert("RGB"))
+        assert max(ImageStat.Stat(difference).mean) < 2, f"{name} is out of date: run examples/make_pictures.py"
 
 
 def test_two_setup_commands():
