@@ -8,10 +8,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from xview_demo import GeoLocalizer, ui
+from xview_demo import GeoLocalizer, GroundView, ui, viz
+from xview_demo.ui import places
 
 ROOT = Path(__file__).parents[1]
 WAIT = 120_000  # milliseconds
@@ -35,9 +37,29 @@ def photograph(page: Page, tab: str, picture: Path, target: Path) -> None:
     print(f"{target.name}: {target.stat().st_size // 1000} kB")
 
 
+def overview(geo: GeoLocalizer) -> np.ndarray:
+    """A panorama, what the models make of it, and the best tiles."""
+    view = GroundView.open(ROOT / "examples" / "panorama.jpg")
+    gallery = places.world_gallery(geo, places.DEMO_SEED, None)
+    hits = geo.localize(view, gallery, top_k=3)
+    tiles = [gallery.tile(gallery.names.index(match.tile)) for match in hits.matches]
+    side, gap = 250, 10
+    width = 5 * side + 4 * gap
+    street = viz.resize(viz.to_array(view), width // 4, width)
+    made = [viz.to_array(geo.synthesize(view, method="bird-eye").aerial), viz.to_array(geo.synthesize(view).aerial)]
+    texts = ["the ground, projected", "imagined from above"]
+    cells = [viz.captioned(viz.resize(p, side, side), text) for p, text in zip(made, texts, strict=True)]
+    pictures = viz.match_tiles(tiles, hits.matches, side)
+    captions = [viz.match_caption(match).replace("\n", ", ") for match in hits.matches]
+    cells += [viz.captioned(p, f"match {text}") for p, text in zip(pictures, captions, strict=True)]
+    return viz.stack([viz.compass(street, hits.heading, view.hfov), viz.beside(cells, gap)], gap)
+
+
 def main(folder: Path) -> None:
-    """Write the three screenshots into a folder."""
-    demo = ui.build(GeoLocalizer.from_pretrained())
+    """Write the overview and the three screenshots into a folder."""
+    geo = GeoLocalizer.from_pretrained()
+    viz.save(overview(geo), folder / "overview.jpg", quality=90)
+    demo = ui.build(geo)
     _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
@@ -51,6 +73,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Take the README's screenshots.")
+    parser = argparse.ArgumentParser(description="Make the README's pictures.")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     main(parser.parse_args().out)
