@@ -7,11 +7,11 @@ The folder is made here from a generated world, so that the script runs anywhere
 
 Prints:
 
-    49 tiles in tiles/, for example ...
+    49 tiles in tiles/, for example …
     a gallery of 49 tiles in gallery/
-    opened again: 49 tiles from ... to ...
-    the panorama was taken ... m from the centre of the best tile
-    searching only within 60 m: ... tiles
+    opened again: 49 tiles from … to …
+    the panorama was taken … m from the centre of the best tile
+    searching only within 60 m: … tiles
 """
 
 import argparse

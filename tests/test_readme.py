@@ -1,6 +1,6 @@
 """The README's examples run, in its order, and print what it says; so do the scripts in `examples/`.
 
-A fenced `python` block is run, a `console` block's `$` lines are; what follows must be printed: `...` stands for
+A fenced `python` block is run, a `console` block's `$` lines are; what follows must be printed: `…` stands for
 anything. A block that begins with a comment naming a file of the package stands for that module.
 """
 
@@ -27,7 +27,7 @@ SCRIPTS = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name 
 
 
 def matches(expected: str, got: str) -> bool:
-    pattern = re.escape(expected.strip()).replace(r"\.\.\.", ".*?")
+    pattern = re.escape(expected.strip()).replace("…", ".*?")
     return re.fullmatch(pattern, got.strip(), re.DOTALL) is not None
 
 
