@@ -97,6 +97,17 @@ def test_world(xview):
     assert result["biome"] == "village" and Path(result["picture"]).is_file()
 
 
+@pytest.mark.parametrize("task, words, names", [
+    ("matching", ("--queries", 4, "--gallery", 8, "--heading", "unknown"), ("r@1", "heading_error_deg", "interval")),
+    ("segmentation", ("--n", 1), ("miou", "iou")),
+    ("depth", ("--n", 1), ("abs_rel",)),
+])  # fmt: skip
+def test_evaluate(xview, task, words, names):
+    result = result_of(xview("evaluate", task, *words, "--json"))
+    assert result["n"] and result["seeds"][0] >= 950_000 and result["model"]
+    assert set(names) < set(result)
+
+
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("verb", ["synthesize", "segment", "depth", "localize"])
 def test_bad_picture(xview, bad_pictures, verb, name):
