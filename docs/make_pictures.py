@@ -27,7 +27,7 @@ def photograph(page: Page, tab: str, picture: Path, target: Path) -> None:
     page.wait_for_selector(f"#{tab}-picture img", timeout=WAIT)
     page.locator(f"#{tab}-run").click()
     page.wait_for_selector(DONE[tab], timeout=WAIT)
-    page.wait_for_load_state("networkidle")
+    page.wait_for_function("[...document.images].every(image => image.complete)", timeout=WAIT)
     page.wait_for_timeout(1500)
     page.evaluate("window.scrollTo(0, 0)")
     with tempfile.TemporaryDirectory() as folder:
@@ -50,8 +50,8 @@ def overview(geo: GeoLocalizer) -> np.ndarray:
     texts = ["the ground, projected", "imagined from above"]
     cells = [viz.captioned(viz.resize(p, side, side), text) for p, text in zip(made, texts, strict=True)]
     pictures = viz.match_tiles(tiles, hits.matches, side)
-    captions = [viz.match_caption(match).replace("\n", ", ") for match in hits.matches]
-    cells += [viz.captioned(p, f"match {text}") for p, text in zip(pictures, captions, strict=True)]
+    texts = [f"match {match.rank}, {viz.metres_text(match.distance_m)} away" for match in hits.matches]
+    cells += [viz.captioned(p, text) for p, text in zip(pictures, texts, strict=True)]
     return viz.stack([viz.compass(street, hits.heading, view.hfov), viz.beside(cells, gap)], gap)
 
 
