@@ -50,7 +50,7 @@ def overview(geo: GeoLocalizer) -> np.ndarray:
     texts = ["the ground, projected", "imagined from above"]
     cells = [viz.captioned(viz.resize(p, side, side), text) for p, text in zip(made, texts, strict=True)]
     pictures = viz.match_tiles(tiles, hits.matches, side)
-    texts = [f"match {match.rank}, {viz.metres_text(match.distance_m)} away" for match in hits.matches]
+    texts = [f"match {match.rank}, {viz.metres_text(match.distance_m or 0.0)} away" for match in hits.matches]
     cells += [viz.captioned(p, text) for p, text in zip(pictures, texts, strict=True)]
     return viz.stack([viz.compass(street, hits.heading, view.hfov), viz.beside(cells, gap)], gap)
 
