@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -113,6 +114,11 @@ def test_example_pictures_are_the_script_s(desk):
 def test_two_setup_commands():
     commands = re.findall(r"^pip install .*", README, re.MULTILINE)
     assert commands == ["pip install -r requirements.txt && python app.py", 'pip install -e ".[test]" && pytest']
+
+
+def test_table_of_models_is_the_cards_s():
+    make_table = runpy.run_path(str(ROOT / "docs" / "make_table.py"))
+    assert make_table["updated"](README) == README, "run docs/make_table.py"
 
 
 def test_links_lead_somewhere():

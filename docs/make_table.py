@@ -1,0 +1,64 @@
+"""Write the README's table of models from the cards, which hold what the evaluations printed.
+
+python docs/make_table.py
+"""
+
+import re
+from pathlib import Path
+
+from xview_demo import list_models, zoo
+from xview_demo.files import atomic_path
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+START, END = "<!-- models -->\n", "<!-- /models -->"
+HEADLINES = {
+    "matching": {"R@1 %": "R@1 {} %", "median heading error °": "median heading error {}°"},
+    "synthesis": {"ssim": "SSIM {}", "retrieval_r@1": "R@1 {} % as a query"},
+    "segmentation": {"mIoU": "mIoU {}"},
+    "depth": {"AbsRel ≤ 60 m": "AbsRel {} within 60 m"},
+}
+
+
+def rows_of(card: str) -> list[list[str]]:
+    """The rows (where, metric, value, command) of a card's table of numbers."""
+    cells = [[cell.strip() for cell in line.strip("| \n").split(" | ")] for line in re.findall(r"^\|.*$", card, re.M)]
+    return [row for row in cells if len(row) == 4 and row[0] not in ("on", "---")]
+
+
+def numbers(name: str) -> str:
+    """The headline numbers of a model on test worlds; a synthesis card compares several methods."""
+    task, found = zoo.get(name).task, []
+    names = list_models(task) if task == "synthesis" else [name]
+    cards = [zoo.CARDS / f"{other}.md" for other in names]
+    for where, metric, value, _ in [
+        row for card in cards if card.is_file() for row in rows_of(card.read_text("utf-8"))
+    ]:
+        wanted = where.startswith("world test") and (task != "synthesis" or where.endswith(f", {name}"))
+        if wanted and metric in HEADLINES[task]:
+            known = re.search(r"heading (known|unknown)", where)
+            text = HEADLINES[task][metric].format(re.sub(r" \(.*\)", "", value))
+            found.append(f"{text}, {known[0]}" if known and metric == "R@1 %" else text)
+    return "; ".join(found) or "–"
+
+
+def table() -> str:
+    """The table in Markdown."""
+    lines = ["| model | for | what it is | on test worlds |", "|---|---|---|---|"]
+    for name in list_models():
+        entry = zoo.get(name)
+        lines.append(f"| [`{name}`](model_cards/{name}.md) | {entry.task} | {entry.summary} | {numbers(name)} |")
+    return "\n".join(lines) + "\n"
+
+
+def updated(readme: str) -> str:
+    """The README with its table made anew."""
+    before, _, rest = readme.partition(START)
+    return before + START + table() + END + rest.partition(END)[2]
+
+
+if __name__ == "__main__":
+    text = updated(README.read_text(encoding="utf-8"))
+    with atomic_path(README) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(table(), end="")
