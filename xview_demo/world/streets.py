@@ -363,7 +363,7 @@ def _bridge(draft: Draft, road: Road, path: Path) -> None:
 
 
 def find_viewpoints(draft: Draft, network: Network, rng: np.random.Generator) -> None:
-    """Camera positions along every road: in a lane or on the pavement, one per about 8 m."""
+    """Camera positions, one per about 8 m: along every road, in a lane or on the pavement, and on foot along shores."""
     c = draft.character
     for road in network.roads:
         path = Path(road.points)
@@ -381,6 +381,14 @@ def find_viewpoints(draft: Draft, network: Network, rng: np.random.Generator) ->
             side = np.where(on_foot, direction * (road.reach - 0.5 * road.pavement), side)
         heading = path.heading(s) + np.where(along, 0, 180)
         draft.viewpoints.append(np.column_stack([path.at(s, side), heading % 360]))
+    terrain = draft.terrain
+    for outline in [*terrain.rivers, *terrain.lakes, *terrain.seas]:
+        away = rng.uniform(5, 12) if terrain.seas else rng.uniform(2.5, 7)
+        path = Path(np.array(shapely.Polygon(outline).buffer(away).exterior.coords))
+        s = np.arange(rng.uniform(0, 6), path.length, 7.5)
+        points = path.at(s)
+        dry = (np.abs(points) < draft.size / 2).all(1) & (terrain.distance.at(points) > 1.5)
+        draft.viewpoints.append(np.column_stack([points, path.heading(s)])[dry])
 
 
 def claim_posts(draft: Draft) -> None:
