@@ -132,7 +132,7 @@ def test_heading_nce_counts_every_heading_but_the_neighbours():
 def test_depth_loss_is_zero_for_the_truth():
     metres = torch.tensor([[[2.0, 30.0, math.inf]]])
     sky = torch.tensor([[[-50.0, -50.0, 50.0]]])
-    assert losses.log_depth_loss(metres.clamp_max(250).log(), sky, metres).item() == pytest.approx(0, abs=1e-5)
+    assert losses.depth_loss(metres.clamp_max(250).log(), sky, metres).item() == pytest.approx(0, abs=1e-5)
 
 
 def test_pictures_with_rare_classes_are_drawn_more_often():

@@ -1,4 +1,4 @@
-"""Depth of panoramas: error of the logarithm, and the sky."""
+"""Depth of panoramas: relative error, error of the logarithm, the sky, and the height of the camera."""
 
 import torch
 from torch import Generator, Tensor
@@ -7,8 +7,10 @@ from train import augment
 from train.cache import Cache
 from train.data import draw, images, labels
 from train.engine import Settings
-from train.losses import log_depth_loss
+from train.losses import depth_loss
 from xview_demo.models.depth.unet import UNetDepth
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class DepthMethod:
@@ -18,7 +20,7 @@ class DepthMethod:
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
         self.cache, self.settings = cache, settings
-        self.options = {"crop": 256, "rows": 96, "colour": 0.7} | settings.options
+        self.options = {"crop": 256, "rows": 96, "colour": 0.5} | settings.options
         self.model = UNetDepth(**settings.model).to(memory_format=torch.channels_last)
         self.modules: dict[str, torch.nn.Module] = {"model": self.model}
         optimiser = torch.optim.AdamW(
@@ -26,22 +28,23 @@ class DepthMethod:
         )
         self.optimisers: dict[str, torch.optim.Optimizer] = {"model": optimiser}
 
-    def batch(self, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures (B, 3, h, w), metres (B, h, w), inf = sky, and the elevation of the rows (h,)."""
+    def batch(self, generator: Generator) -> Batch:
+        """Pictures (B, 3, h, w), metres (B, h, w), inf = sky, elevation of the rows (h,), metres of the camera (B,)."""
         rows = draw(self.cache.dense(), self.settings.batch, generator)
         image = images(self.cache["ground"], rows)
         metres = labels(self.cache["depth"], rows // self.cache.config.dense_every)
         size = int(self.options["rows"]), int(self.options["crop"])
         image, metres, elevation = augment.crop_strip(image, metres, generator, *size)
         image = augment.roughen(augment.jitter_colour(image, generator, self.options["colour"]), generator)
-        return image, metres, elevation
+        return image, metres, elevation, torch.from_numpy(self.cache["place"][rows, 3])
 
-    def step(self, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, float]:
+    def step(self, batch: Batch) -> dict[str, float]:
         """One update."""
-        image, metres, elevation = batch
+        image, metres, elevation, camera = batch
         with torch.autocast("cpu", torch.bfloat16):
-            log_depth, sky = self.model(image, rows=elevation)
-        loss = log_depth_loss(log_depth, sky, metres)
+            log_depth, sky, height = self.model(image, rows=elevation)
+        tall = (height - camera.log()).abs().mean()
+        loss = depth_loss(log_depth, sky, metres) + 0.3 * tall
         optimiser = self.optimisers["model"]
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -49,4 +52,4 @@ class DepthMethod:
         optimiser.step()
         near = metres < 60
         relative = ((log_depth.detach().exp() - metres).abs() / metres)[near].mean()
-        return {"loss": loss.item(), "abs_rel": relative.item()}
+        return {"loss": loss.item(), "abs_rel": relative.item(), "height": tall.item()}

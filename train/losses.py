@@ -1,5 +1,7 @@
 """Losses that are not in a library."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,8 +36,11 @@ def heading_nce(volume: Tensor, valid: Tensor, blur: int = 1) -> Tensor:
     return 0.5 * ((full.logsumexp((1, 2)) - truth).mean() + (full.logsumexp((0, 2)) - truth).mean())
 
 
-def log_depth_loss(prediction: Tensor, sky: Tensor, metres: Tensor, near: float = 60.0, limit: float = 250.0) -> Tensor:
-    """Mean absolute error of the logarithm (a third of the weight beyond `near` metres) and cross-entropy of the sky.
+def depth_loss(prediction: Tensor, sky: Tensor, metres: Tensor, near: float = 60.0, limit: float = 250.0) -> Tensor:
+    """Error of the logarithm, relative error within `near` metres, and cross-entropy of the sky.
+
+    The logarithm alone settles for the median where a thin thing stands before a far one; the relative error, by which
+    depth is judged, then prefers the near one. Its exponential growth becomes linear at 4.5 times the true depth.
 
     Args:
         prediction: (B, H, W) log-depth.
@@ -45,7 +50,10 @@ def log_depth_loss(prediction: Tensor, sky: Tensor, metres: Tensor, near: float 
         limit: metres beyond which it is not learned.
     """
     known = metres.isfinite() & (metres < limit)
-    weight = known * torch.where(metres < near, 1.0, 0.3)
-    truth = metres.clamp(0.3, limit).log()
-    error = ((prediction - truth).abs() * weight).sum() / weight.sum().clamp_min(1)
-    return error + 0.2 * F.binary_cross_entropy_with_logits(sky, metres.isinf().float())
+    close = known & (metres < near)
+    error = prediction - metres.clamp(0.3, limit).log()
+    relative = error.clamp_max(1.5).expm1().abs() + math.exp(1.5) * (error - 1.5).clamp_min(0)
+    weight = known * torch.where(close, 1.0, 0.3)
+    total = (error.abs() * weight).sum() / weight.sum().clamp_min(1)
+    total = total + (relative * close).sum() / close.sum().clamp_min(1)
+    return total + 0.3 * F.binary_cross_entropy_with_logits(sky, metres.isinf().float())

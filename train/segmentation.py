@@ -29,10 +29,10 @@ class SegmentationMethod:
         self.options = {
             "crop": 256,
             "rows": 96,
-            "colour": 0.7,
+            "colour": 0.5,
             "dice": 1.0,
             "scale": 0.2,
-            "balance": 0.4,
+            "balance": 0.25,
         } | settings.options
         self.model = UNetSegmenter(**settings.model).to(memory_format=torch.channels_last)
         self.modules: dict[str, torch.nn.Module] = {"model": self.model}

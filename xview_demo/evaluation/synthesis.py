@@ -22,7 +22,7 @@ class _Judge:
     @torch.inference_mode()
     def features(self, images: Tensor) -> list[Tensor]:
         unet = self.segmenter.unet
-        return list(unet.net.encoder((images - unet.mean) / unet.std))[1:]
+        return list(unet.encoder((images - unet.mean) / unet.std))[1:]
 
     def distance(self, a: list[Tensor], b: list[Tensor]) -> np.ndarray:
         """(B,) mean squared distance of unit-length features, summed over the encoder's stages."""

@@ -64,6 +64,8 @@ class UNet(nn.Module):
     """segmentation-models-pytorch U-Net that ends at stride 1, its encoder cut after `depth` stages.
 
     The library keeps the unused last stage of a cut ResNet; it is dropped here (8.4 M of ResNet-18's 11 M parameters).
+    Its decoder sees nothing finer than stride 2; here the last features meet the picture itself once more, because half
+    the wrong pixels of small pictures lie within one pixel of an edge.
 
     Args:
         outputs: channels of the result.
@@ -71,33 +73,48 @@ class UNet(nn.Module):
         depth: encoder stages; the image's sides are padded to multiples of 2^depth.
         channels: decoder channels, one per stage.
         elevation: add a fourth input channel that runs from 1 (top row) to -1 (bottom row).
+        scalars: numbers that are estimated for the picture as a whole.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, outputs: int, encoder: str, depth: int, channels: tuple[int, ...], elevation: bool = False
+        self,
+        outputs: int,
+        encoder: str,
+        depth: int,
+        channels: tuple[int, ...],
+        elevation: bool = False,
+        scalars: int = 0,
     ) -> None:
         super().__init__()
         import segmentation_models_pytorch as smp
 
-        self.net = smp.Unet(
-            encoder,
-            encoder_weights=None,
-            encoder_depth=depth,
-            decoder_channels=tuple(channels),
-            in_channels=4 if elevation else 3,
-            classes=outputs,
+        inputs, fine = (4 if elevation else 3), channels[-1]
+        net = smp.Unet(
+            encoder, encoder_weights=None, encoder_depth=depth, decoder_channels=tuple(channels), in_channels=inputs
         )
-        if depth < 5 and hasattr(self.net.encoder, "layer4"):
-            self.net.encoder.layer4 = nn.Identity()
+        self.encoder, self.decoder = net.encoder, net.decoder
+        if depth < 5 and hasattr(self.encoder, "layer4"):
+            self.encoder.layer4 = nn.Identity()
+        self.detail = nn.Sequential(nn.Conv2d(inputs, fine, 3, padding=1, bias=False), nn.BatchNorm2d(fine), nn.ReLU())
+        self.head = nn.Sequential(
+            nn.Conv2d(2 * fine, fine, 3, padding=1, bias=False),
+            nn.BatchNorm2d(fine),
+            nn.ReLU(),
+            nn.Conv2d(fine, outputs, 3, padding=1),
+        )
+        self.overall = None
+        if scalars:
+            pooled = 2 * self.encoder.out_channels[-1]
+            self.overall = nn.Sequential(nn.Linear(pooled, 128), nn.ReLU(), nn.Linear(128, scalars))
         self.elevation, self.multiple = elevation, 2**depth
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, image: Tensor, wrap: int = 0, rows: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) in [0, 1] → (B, outputs, H, W), any size.
+    def forward(self, image: Tensor, wrap: int = 0, rows: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """(B, 3, H, W) in [0, 1], any size → (B, outputs, H, W), and (B, scalars) or None.
 
         Args:
             image: batch of pictures.
@@ -117,5 +134,12 @@ class UNet(nn.Module):
         down, right = -x.shape[-2] % self.multiple, -x.shape[-1] % self.multiple
         if down or right:
             x = F.pad(x, (0, right, 0, down), mode="replicate")
-        x = self.net(x.contiguous(memory_format=torch.channels_last))
-        return x[..., :height, left : left + width]
+        x = x.contiguous(memory_format=torch.channels_last)
+        features = self.encoder(x)
+        y = self.head(torch.cat((self.decoder(features), self.detail(x)), 1))
+        overall = None
+        if self.overall is not None:
+            edge = left // self.multiple
+            deep = features[-1][..., edge : features[-1].shape[-1] - edge]
+            overall = self.overall(torch.cat((deep.mean((2, 3)), deep.amax((2, 3))), 1))
+        return y[..., :height, left : left + width], overall

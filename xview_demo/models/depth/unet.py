@@ -1,12 +1,18 @@
 """Depth of a panorama: a U-Net with a ResNet-18 encoder that predicts log-depth and sky.
 
+One panorama alone fixes depth only in units of the camera's height; the height itself is estimated from the whole
+picture (cars, storeys and lanes of known size), so that every pixel shares one scale.
+
 | stage | shape |
 |---|---|
 | input | (B, 3, 128, 512) strip, ±45°, and an elevation channel |
 | encoder | 64, 64, 128, 256 channels at strides 2, 4, 8, 16 |
 | decoder | 128, 64, 32, 16 |
+| deepest features, mean and maximum | (B, 512) → 128 → 1: natural logarithm of the camera's height |
 | output | (B, 2, 128, 512): natural logarithm of the metres along the ray; logit of "sky" |
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -24,6 +30,7 @@ class UNetDepth(HubModel):
         channels: decoder channels, one per stage.
         nearest: smallest depth that can be predicted, metres.
         farthest: largest depth that can be predicted, metres.
+        sky: probability above which a pixel is sky; high, because a twig taken for sky errs by hundreds of metres.
         seam: columns by which a full panorama is continued on each side.
     """
 
@@ -34,22 +41,29 @@ class UNetDepth(HubModel):
         channels: tuple[int, ...] = (128, 64, 32, 16),
         nearest: float = 0.5,
         farthest: float = 250.0,
+        sky: float = 0.8,
         seam: int = 32,
     ) -> None:
         super().__init__()
         self.seam, self.farthest = seam, farthest
         self.range = (float(torch.tensor(nearest).log()), float(torch.tensor(farthest).log()))
-        self.unet = UNet(2, encoder, depth, channels, elevation=True)
+        self.sky_logit = math.log(sky / (1 - sky))
+        self.unet = UNet(2, encoder, depth, channels, elevation=True, scalars=1)
 
-    def forward(self, image: Tensor, panorama: bool | None = None, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) in [0, 1] → log-depth (B, H, W) and sky logit (B, H, W); arguments as the segmenter's."""
+    def forward(
+        self, image: Tensor, panorama: bool | None = None, rows: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 3, H, W) in [0, 1] → log-depth (B, H, W), sky logit (B, H, W), log camera height (B,).
+
+        Arguments as the segmenter's.
+        """
         full = not self.training if panorama is None else panorama
-        raw = self.unet(image, wrap=self.seam if full else 0, rows=rows).float()
-        low, high = self.range
-        return raw[:, 0] + 0.5 * (low + high), raw[:, 1]
+        raw, overall = self.unet(image, wrap=self.seam if full else 0, rows=rows)
+        height = overall.float()[:, 0] + math.log(2.2)
+        return raw[:, 0].float() + 2.0 + height[:, None, None], raw[:, 1].float(), height
 
     @torch.no_grad()
     def predict(self, image: Tensor, panorama: bool | None = None, rows: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) → metres (B, H, W), infinite where sky is more likely than not."""
-        log_depth, sky = self(image, panorama, rows)
-        return log_depth.clamp(*self.range).exp().masked_fill(sky > 0, torch.inf)
+        """(B, 3, H, W) → metres (B, H, W), infinite in the sky."""
+        log_depth, sky, _ = self(image, panorama, rows)
+        return log_depth.clamp(*self.range).exp().masked_fill(sky > self.sky_logit, torch.inf)

@@ -1,7 +1,7 @@
 """U-Net with a ResNet-18 encoder: the eight classes in a panorama or in an aerial tile.
 
 The network is segmentation-models-pytorch's (https://github.com/qubvel-org/segmentation_models.pytorch), its encoder
-cut at stride 16.
+cut at stride 16, its last features joined by the picture at full resolution.
 
 | stage | ground | aerial |
 |---|---|---|
@@ -56,7 +56,7 @@ class UNetSegmenter(HubModel):
             rows: (H,) degrees of elevation of the rows of a ground picture; by default +45 … −45, evenly.
         """
         full = (self.view == "ground" and not self.training) if panorama is None else panorama
-        return self.unet(image, wrap=self.seam if full else 0, rows=rows)
+        return self.unet(image, wrap=self.seam if full else 0, rows=rows)[0]
 
     @torch.no_grad()
     def predict(self, image: Tensor, panorama: bool | None = None, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
