@@ -42,14 +42,14 @@ RECIPES: dict[str, Recipe] = {
     "unet-ground-world": Recipe(
         "segmentation of panoramas: U-Net, ResNet-18",
         "segmentation:SegmentationMethod",
-        Settings("unet-ground-world", steps=1700, batch=16, learning_rate=1e-3, model={"view": "ground"}),
+        Settings("unet-ground-world", steps=4000, batch=16, learning_rate=1e-3, model={"view": "ground"}),
         {"steps": 4, "batch": 2, "model": {"view": "ground", **TINY_UNET}},
     ),
     "unet-aerial-world": Recipe(
         "segmentation of aerial tiles: U-Net, ResNet-18",
         "segmentation:SegmentationMethod",
         Settings(
-            "unet-aerial-world", steps=1800, batch=16, learning_rate=1e-3, model={"view": "aerial"},
+            "unet-aerial-world", steps=3800, batch=16, learning_rate=1e-3, model={"view": "aerial"},
             options={"crop": 160},
         ),  # fmt: skip
         {"steps": 4, "batch": 2, "model": {"view": "aerial", **TINY_UNET}},
@@ -57,14 +57,14 @@ RECIPES: dict[str, Recipe] = {
     "depth-world": Recipe(
         "depth of panoramas: U-Net, ResNet-18",
         "depth:DepthMethod",
-        Settings("depth-world", steps=1300, batch=16, learning_rate=1e-3),
+        Settings("depth-world", steps=2000, batch=16, learning_rate=1e-3),
         {"steps": 4, "batch": 2, "model": TINY_UNET},
     ),
     "xfork-world": Recipe(
         "synthesis: X-Fork with the bird's-eye view as a second input",
         "synthesis:XForkMethod",
         Settings(
-            "xfork-world", steps=3600, batch=16, learning_rate=2e-4,
+            "xfork-world", steps=2600, batch=16, learning_rate=2e-4,
             model={"size": 128, "width": 32, "dropout": 0.0, "bird_eye": True, "classes": 8},
             options={"segmentation": 10.0},
         ),  # fmt: skip
