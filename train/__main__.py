@@ -32,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--threads", type=int, default=0, help="threads of the training (default: all cores)")
     p.add_argument("--fresh", action="store_true", help="forget an unfinished run in --out")
     p.add_argument("--no-evaluation", action="store_true", help="skip the final evaluation and the card")
+    p.add_argument("--real", type=Path, help="folder of real pairs to report in the card")
+    p.add_argument("--scale", action="append", default=[], help="SET=METRES_PER_PIXEL of a set of real pairs")
     return p
 
 
@@ -73,9 +75,10 @@ def run(args: argparse.Namespace) -> Path:
     model.save_pretrained(out / "model")  # type: ignore[operator]
     print(f"weights: {out / 'model'}")
     if not args.no_evaluation:
-        from train.cards import finish
+        from train.cards import Real, finish
 
-        finish(args.recipe, model, settings, out, weights=args.weights, smoke=args.smoke)
+        real = Real(args.real, tuple(args.scale)) if args.real else None
+        finish(args.recipe, model, settings, out, weights=args.weights, smoke=args.smoke, real=real)
     return out
 
 

@@ -4,8 +4,7 @@ A card holds only what a command printed; the command stands beside each number.
 """
 
 import json
-import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,15 @@ from xview_demo import evaluation, zoo
 from xview_demo.files import atomic_path, write_json
 
 Row = tuple[str, str, str, str]  # what is measured, metric, value, command
+
+
+@dataclass(frozen=True)
+class Real:
+    """A folder of real pairs (see `evaluation.real_pairs`), and the scales of its sets as `SET=METRES_PER_PIXEL`."""
+
+    folder: Path
+    scales: tuple[str, ...] = ()
+
 
 TINY = evaluation.Protocol(worlds=1, queries=3, tiles=4, size=260.0, resolution=1.0)
 
@@ -48,7 +56,14 @@ LIMITS: dict[str, str] = {
 
 
 def finish(
-    name: str, model: Any, settings: Settings, out: Path, *, weights: Path | None = None, smoke: bool = False
+    name: str,
+    model: Any,
+    settings: Settings,
+    out: Path,
+    *,
+    weights: Path | None = None,
+    smoke: bool = False,
+    real: Real | None = None,
 ) -> dict[str, Any]:
     """Evaluate a trained model, save it again (calibrated), and write its card.
 
@@ -59,8 +74,12 @@ def finish(
         out: folder of the run; gets `evaluation.json`, `model/` and `card.md`.
         weights: folder of bundled weights; gets `<name>/`; with the package's own the card goes to `model_cards`.
         smoke: measure on a tiny world only.
+        real: real pairs to report beside the worlds.
     """
     rows, results = _measure(name, model, smoke)
+    if real is not None:
+        more, results["real"] = _on_real_pairs(name, model, real)
+        rows += more
     model.save_pretrained(out / "model")
     write_json(out / "evaluation.json", results)
     text = card(name, settings, rows, count_of(model), _minutes(out))
@@ -129,16 +148,6 @@ def _matching(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, 
         rows += [_row(where, f"{k.upper()} %", f"{result[k]:.1f}", command) for k in ("r@5", "r@10", "r@1%")]
         if result["heading_error_deg"] is not None:
             rows.append(_row(where, "median heading error °", f"{result['heading_error_deg']:.2f}", command))
-    folder = os.environ.get("XVIEW_REAL_PAIRS")
-    if folder and not smoke:
-        for heading in ("known", "unknown"):
-            result = evaluation.evaluate_real_pairs(folder, model, heading=heading)
-            results[f"real, heading {heading}"] = result
-            where = f"{result['n']} real pairs (validation only), heading {heading}"
-            command = f"xview evaluate real --model {name} --heading {heading} --root DIR"
-            low, high = result["interval"]
-            rows.append(_row(where, "R@1 %", f"{result['r@1']:.1f} ({low:.1f}–{high:.1f})", command))
-            rows.append(_row(where, "R@5 %", f"{result['r@5']:.1f}", command))
     return rows, results
 
 
@@ -152,12 +161,47 @@ def _synthesis(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str,
         return [], {}
     options: dict[str, Any] = {"protocol": TINY} if smoke else {}
     result = evaluation.evaluate_synthesis(("bird-eye", model), **options)
-    methods = {(name if k == type(model).__name__ else k): v for k, v in result["methods"].items()}
+    methods = _named(result["methods"], name, model)
     rows = []
     for method, values in methods.items():
         for metric, value in values.items():
             rows.append(_row(f"world test, {method}", metric, f"{value:.3f}", "xview evaluate synthesis"))
     return rows, {"synthesis": {**result, "model": name, "methods": methods}}
+
+
+def _on_real_pairs(name: str, model: Any, real: Real) -> tuple[list[Row], dict[str, Any]]:
+    """What `xview evaluate real` measures of a model, if its task is one of those."""
+    task, scales = zoo.get(name).task, evaluation.parse_scales(real.scales)
+    command = f"xview evaluate real --task {task} --model {name} --root DIR"
+    scaled = " ".join([command, *(f"--scale {scale}" for scale in real.scales)])
+    rows: list[Row] = []
+    results: dict[str, Any] = {}
+    if task == "matching":
+        for heading in ("known", "unknown"):
+            result = evaluation.evaluate_real_pairs(real.folder, model, heading=heading, metres_per_pixel=scales)
+            results[f"heading {heading}"] = result
+            where = f"{result['n']} real pairs (validation only, chance 1 in {result['gallery']}), heading {heading}"
+            low, high = result["interval"]
+            rows.append(
+                _row(where, "R@1 %", f"{result['r@1']:.1f} ({low:.1f}–{high:.1f})", f"{scaled} --heading {heading}")
+            )
+            rows.append(_row(where, "R@5 %", f"{result['r@5']:.1f}", f"{scaled} --heading {heading}"))
+    elif task == "segmentation":
+        results = evaluation.evaluate_real_segmentation(real.folder, model)
+        for kind, result in results["labels"].items():
+            where = f"{result['n']} real views (validation only), {kind}, mIoU {result['chance']:.3f} by chance"
+            rows.append(_row(where, "mIoU", f"{result['miou']:.3f}", command))
+    elif task == "synthesis":
+        results = evaluation.evaluate_real_synthesis(real.folder, ("bird-eye", model), metres_per_pixel=scales)
+        for method, values in _named(results["methods"], name, model).items():
+            where = f"{results['n']} real pairs (validation only), {method}"
+            rows += [_row(where, metric, f"{value:.3f}", scaled) for metric, value in values.items()]
+    return rows, results
+
+
+def _named(methods: dict[str, Any], name: str, model: Any) -> dict[str, Any]:
+    """Results by method, with the name of the weights in place of the class's."""
+    return {(name if k == type(model).__name__ else k): v for k, v in methods.items()}
 
 
 def card(name: str, settings: Settings, rows: list[Row], parameters: int, minutes: float) -> str:

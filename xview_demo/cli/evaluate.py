@@ -8,7 +8,6 @@ import typer
 
 from xview_demo.cli import common
 from xview_demo.cli.common import Json
-from xview_demo.errors import XViewError
 
 app = typer.Typer(help="Measure the models on worlds they have never seen (test seeds).", no_args_is_help=True)
 
@@ -107,7 +106,7 @@ def real(
     """Measure a model on the real pairs of a folder (for validation)."""
     from xview_demo import evaluation
 
-    scales = _scales(scale or [])
+    scales = evaluation.parse_scales(scale or [])
     if task == Task.matching:
         chosen = model or "azimuth-world"
         result = evaluation.evaluate_real_pairs(root, chosen, heading=heading.value, metres_per_pixel=scales)
@@ -117,18 +116,6 @@ def real(
     else:
         result = evaluation.evaluate_real_segmentation(root, model or "unet-ground-world")
     common.say(result, _text(result), as_json)
-
-
-def _scales(texts: list[str]) -> dict[str, float]:
-    """`SET=METRES_PER_PIXEL` texts as a dictionary."""
-    scales = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        try:
-            scales[name] = float(value)
-        except ValueError:
-            raise XViewError(f"--scale {text} is not SET=METRES_PER_PIXEL: write, for example, london=0.5.") from None
-    return scales
 
 
 def _text(result: dict[str, Any], indent: str = "") -> str:

@@ -10,6 +10,7 @@ from xview_demo.evaluation.real import (
     evaluate_real_pairs,
     evaluate_real_segmentation,
     evaluate_real_synthesis,
+    parse_scales,
     real_pairs,
 )
 from xview_demo.evaluation.synthesis import evaluate_synthesis
@@ -27,5 +28,6 @@ __all__ = [
     "evaluate_segmentation",
     "evaluate_synthesis",
     "fit_temperature",
+    "parse_scales",
     "real_pairs",
 ]

@@ -1,6 +1,6 @@
 """Real pairs in a folder: for validation only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,22 @@ PAINTED = {
         {(0, 0, 3): "tree", (120, 28, 109): "building", (237, 104, 37): "other", (252, 254, 164): "other"},
     ),
 }  # fmt: skip
+
+
+def parse_scales(texts: Iterable[str]) -> dict[str, float]:
+    """`SET=METRES_PER_PIXEL` texts as a dictionary.
+
+    Raises:
+        XViewError: a text that is not of that form.
+    """
+    scales = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            scales[name] = float(value)
+        except ValueError:
+            raise XViewError(f"--scale {text} is not SET=METRES_PER_PIXEL: write, for example, london=0.5.") from None
+    return scales
 
 
 def real_pairs(
