@@ -8,6 +8,7 @@ from pathlib import Path
 
 from xview_demo import list_models, zoo
 from xview_demo.files import atomic_path
+from xview_demo.localizer import PARTS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -42,10 +43,16 @@ def numbers(name: str) -> str:
     return "; ".join(found) or "–"
 
 
+def listed() -> list[str]:
+    """The localizer's own models, and every other that has a card."""
+    own = {name for _, name in PARTS.values()}
+    return [name for name in list_models() if name in own or (zoo.CARDS / f"{name}.md").is_file()]
+
+
 def table() -> str:
     """The table in Markdown."""
     lines = ["| model | for | what it is | on test worlds |", "|---|---|---|---|"]
-    for name in list_models():
+    for name in listed():
         entry = zoo.get(name)
         lines.append(f"| [`{name}`](model_cards/{name}.md) | {entry.task} | {entry.summary} | {numbers(name)} |")
     return "\n".join(lines) + "\n"

@@ -66,10 +66,18 @@ def test_bundled_weights_load_and_have_a_card(name):
 
 
 def test_names_by_task():
-    assert zoo.list_models("synthesis") == ["xfork-world", "bird-eye"]
+    assert {"xfork-world", "bird-eye"} <= set(zoo.list_models("synthesis"))
     assert set(zoo.list_models()) == set(zoo.ZOO)
     with pytest.raises(ModelError, match="Available: matching"):
         zoo.list_models("cooking")
+
+
+def test_what_needs_no_network_is_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
+    assert zoo.is_bundled("bird-eye") and not zoo.is_bundled("xfork-world")
+    entry = zoo.get("xfork-world")
+    entry.load_class()(**entry.tiny).save_pretrained(tmp_path / "xfork-world")
+    assert zoo.is_bundled("xfork-world")
 
 
 def test_an_unknown_name_teaches():

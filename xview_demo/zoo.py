@@ -101,6 +101,11 @@ def get(name: str) -> Entry:
     raise ModelError(f"No model named {name!r}.{hint} Available: {', '.join(ZOO)}.")
 
 
+def is_bundled(name: str) -> bool:
+    """Whether a model of the zoo works without a network: its weights are bundled, or it has none."""
+    return not get(name).learned or is_folder_of_weights(WEIGHTS / name)
+
+
 def is_folder_of_weights(path: Path) -> bool:
     """Whether a folder holds a model."""
     return all((path / name).is_file() for name in FILES)
