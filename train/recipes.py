@@ -1,34 +1,9 @@
 """The recipes: one per bundled model. `python -m train NAME` runs one."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from importlib import import_module
-from typing import Any
-
-from train.cache import SMOKE, TRAIN, CacheConfig
 from train.engine import Settings
+from train.recipe import Recipe
+from train.recipes_synthesis import SYNTHESIS
 from xview_demo.errors import XViewError
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What makes one set of weights."""
-
-    summary: str
-    method: str  # module:class below `train`
-    settings: Settings
-    smoke: dict[str, Any] = field(default_factory=dict)  # settings of the one-minute version
-    cache: CacheConfig = TRAIN
-
-    def load(self) -> Callable[..., Any]:
-        """The method's class."""
-        module, name = self.method.split(":")
-        return getattr(import_module(f"train.{module}"), name)
-
-    def small(self) -> "Recipe":
-        """The one-minute version: tiny world, tiny model, a few steps."""
-        return replace(self, settings=replace(self.settings, **self.smoke), cache=SMOKE)
-
 
 TINY_UNET = {"channels": (16, 16, 8, 8)}
 
@@ -49,8 +24,8 @@ RECIPES: dict[str, Recipe] = {
         "segmentation of aerial tiles: U-Net, ResNet-18",
         "segmentation:SegmentationMethod",
         Settings(
-            "unet-aerial-world", steps=3800, batch=16, learning_rate=1e-3, model={"view": "aerial"},
-            options={"crop": 160},
+            "unet-aerial-world", steps=4500, batch=16, learning_rate=1e-3, model={"view": "aerial", "reduce": 2},
+            options={"crop": 224, "scale": 0.1, "colour": 0.3},
         ),  # fmt: skip
         {"steps": 4, "batch": 2, "model": {"view": "aerial", **TINY_UNET}},
     ),
@@ -60,16 +35,7 @@ RECIPES: dict[str, Recipe] = {
         Settings("depth-world", steps=2000, batch=16, learning_rate=1e-3),
         {"steps": 4, "batch": 2, "model": TINY_UNET},
     ),
-    "xfork-world": Recipe(
-        "synthesis: X-Fork with the bird's-eye view as a second input",
-        "synthesis:XForkMethod",
-        Settings(
-            "xfork-world", steps=2600, batch=16, learning_rate=2e-4,
-            model={"size": 128, "width": 32, "dropout": 0.0, "bird_eye": True, "classes": 8},
-            options={"segmentation": 10.0},
-        ),  # fmt: skip
-        {"steps": 4, "batch": 2, "model": {"size": 32, "width": 8, "bird_eye": True, "classes": 8}},
-    ),
+    **SYNTHESIS,
 }  # fmt: skip
 
 

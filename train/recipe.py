@@ -1,0 +1,29 @@
+"""What a recipe is; the recipes themselves are listed in `train.recipes`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import Any
+
+from train.cache import SMOKE, TRAIN, CacheConfig
+from train.engine import Settings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What makes one set of weights."""
+
+    summary: str
+    method: str  # module:class below `train`
+    settings: Settings
+    smoke: dict[str, Any] = field(default_factory=dict)  # settings of the one-minute version
+    cache: CacheConfig = TRAIN
+
+    def load(self) -> Callable[..., Any]:
+        """The method's class."""
+        module, name = self.method.split(":")
+        return getattr(import_module(f"train.{module}"), name)
+
+    def small(self) -> "Recipe":
+        """The one-minute version: tiny world, tiny model, a few steps."""
+        return replace(self, settings=replace(self.settings, **self.smoke), cache=SMOKE)
