@@ -24,7 +24,7 @@ RECIPES: dict[str, Recipe] = {
         "segmentation of aerial tiles: U-Net, ResNet-18",
         "segmentation:SegmentationMethod",
         Settings(
-            "unet-aerial-world", steps=4500, batch=16, learning_rate=1e-3, model={"view": "aerial", "reduce": 2},
+            "unet-aerial-world", steps=3600, batch=16, learning_rate=1e-3, model={"view": "aerial", "reduce": 2},
             options={"crop": 224, "scale": 0.1, "colour": 0.3},
         ),  # fmt: skip
         {"steps": 4, "batch": 2, "model": {"view": "aerial", **TINY_UNET}},
