@@ -6,13 +6,24 @@
 from collections.abc import Callable
 from typing import Any
 
+from xview_demo.data.cvact import read_cvact
+from xview_demo.data.cvusa import read_cvusa
 from xview_demo.data.dataset import PairDataset
 from xview_demo.data.folder import read_folder
 from xview_demo.data.index import AerialItem, GroundItem, PairIndex, WorldPlace
+from xview_demo.data.lists import read_lists
+from xview_demo.data.vigor import read_vigor
 from xview_demo.data.worlds import read_world
 from xview_demo.errors import DataError
 
-READERS: dict[str, Callable[..., PairIndex]] = {"folder": read_folder, "world": read_world}
+READERS: dict[str, Callable[..., PairIndex]] = {
+    "cvusa": read_cvusa,
+    "cvact": read_cvact,
+    "vigor": read_vigor,
+    "ucf-op": read_lists,
+    "folder": read_folder,
+    "world": read_world,
+}
 
 
 def read(name: str, *args: Any, **options: Any) -> PairIndex:
@@ -34,6 +45,10 @@ __all__ = [
     "PairIndex",
     "WorldPlace",
     "read",
+    "read_cvact",
+    "read_cvusa",
     "read_folder",
+    "read_lists",
+    "read_vigor",
     "read_world",
 ]
