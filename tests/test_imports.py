@@ -14,7 +14,7 @@ LAYERS = (
     {"files", "geometry", "classes", "outputs", "metrics"},
     {"rasters", "images", "georeference", "views"},
     {"models", "world"},
-    {"tiles", "data", "zoo", "gallery", "viz", "evaluation"},
+    {"tiles", "data", "zoo", "composed", "gallery", "recognition", "viz", "evaluation"},
     {"localizer"},
     {"cli", "ui"},
 )
