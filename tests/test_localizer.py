@@ -108,6 +108,33 @@ def test_synthesize_makes_a_tile(tiny, picture, method):
     assert (result.segmentation is None) == (method == "bird-eye")
 
 
+@pytest.mark.parametrize("method", [n for n, e in zoo.ZOO.items() if e.task == "synthesis"])
+def test_every_generator_draws_the_other_view(tiny, picture, method):
+    reads, told = zoo.get(method).view, []
+    view = GroundView(picture, latlon=(10.0, 20.0)) if reads == "ground" else AerialView(picture[:, :, :128], 0.5)
+    result = tiny.synthesize(view, method, seed=1, steps=2, progress=lambda *step: told.append(step))
+    if reads == "ground":
+        assert result.ground is None and result.aerial.metres == pytest.approx(64)
+        assert result.aerial.latlon == (10.0, 20.0)
+    else:
+        assert result.aerial is None and result.ground.full_turn and result.ground.heading == 0
+    assert result.method == method and 0 <= result.view.image.min() and result.view.image.max() <= 1
+    assert (result.segmentation is None) == (not zoo.get(method).learned)
+    if result.segmentation is not None:
+        assert result.segmentation.labels.shape == tuple(result.view.image.shape[-2:])
+    assert told == ([(1, 2), (2, 2)] if method == "clip-diffusion-world" else [])
+    assert result.to_dict()["view"] == ("aerial" if reads == "ground" else "ground")
+
+
+def test_an_aerial_view_becomes_a_panorama(tiny, picture, monkeypatch, tmp_path):
+    view = AerialView(picture[:, :, :128], 0.5)
+    assert tiny.synthesize(view).method == "xfork-ground-world"
+    with pytest.raises(ModelError, match="'xfork-world' draws from ground views, not aerial ones: use xfork-g"):
+        tiny.synthesize(view, "xfork-world")
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
+    assert GeoLocalizer.from_zoo(synthesis="bird-eye").synthesize(view).method == "street-eye"
+
+
 def test_a_synthetic_view_is_north_up_when_the_heading_is_known(tiny, picture):
     up = tiny.synthesize(GroundView(picture, heading=0.0), method="bird-eye").aerial.image
     same = tiny.synthesize(GroundView(picture, heading=0.0).rotated(90), method="bird-eye").aerial.image

@@ -10,7 +10,8 @@ from xview_demo.models.depth.unet import UNetDepth
 from xview_demo.models.matching.azimuth import AzimuthMatcher, focused_rows
 from xview_demo.models.segmentation.unet import UNetSegmenter
 from xview_demo.models.synthesis.bird_eye import BirdEye
-from xview_demo.models.synthesis.xfork import PatchDiscriminator, XForkGenerator
+from xview_demo.models.synthesis.layers import PatchDiscriminator
+from xview_demo.models.synthesis.xfork import XForkGenerator
 
 SMALL = {"channels": 4, "widths": (8, 8, 16, 16)}
 

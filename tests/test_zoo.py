@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from xview_demo import zoo
 from xview_demo.errors import ModelError
 from xview_demo.models.hub import count_parameters
+from xview_demo.models.synthesis.interface import Query, Sampling
 
 LEARNED = [name for name, entry in zoo.ZOO.items() if entry.learned]
 BUNDLED = [name for name in LEARNED if zoo.is_folder_of_weights(zoo.WEIGHTS / name)]
@@ -22,9 +23,11 @@ def outputs(model):
     with torch.no_grad():
         if name == "AzimuthMatcher":
             return torch.cat(model(strip, tile), 1)
-        if name == "XForkGenerator":
-            overhead = torch.rand(2, 4, model.size, model.size, generator=generator)
-            return torch.cat(model(strip, overhead), 1)
+        if hasattr(model, "draw"):
+            depth, labels = torch.rand(2, 128, 512, generator=generator) * 30, strip[:, 0].mul(7).long()
+            query = Query(strip if model.reads == "ground" else tile, depth=depth, labels=labels)
+            drawn = model.draw(query, Sampling(steps=2))
+            return drawn.image if drawn.labels is None else torch.cat((drawn.image, drawn.labels), 1)
         result = model(strip)
         return torch.stack(result) if isinstance(result, tuple) and result[0].shape == result[1].shape else result
 

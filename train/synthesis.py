@@ -10,7 +10,8 @@ from train.data import draw, images, labels
 from train.engine import Settings
 from xview_demo.classes import PALETTE
 from xview_demo.models.synthesis.bird_eye import BirdEye
-from xview_demo.models.synthesis.xfork import PatchDiscriminator, XForkGenerator
+from xview_demo.models.synthesis.layers import PatchDiscriminator
+from xview_demo.models.synthesis.xfork import XForkGenerator
 
 Batch = tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]
 

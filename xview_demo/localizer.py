@@ -25,6 +25,8 @@ from xview_demo.outputs import Depth, Localization, Match, Segmentation, Synthes
 from xview_demo.views import AerialView, GroundView
 
 TILE_METRES, TILE_PIXELS = 64.0, 256
+STRIP = (128, 512)  # rows and columns of a synthetic panorama, ±45°
+REVERSE = ("xfork-ground-world", "street-eye")  # what draws panoramas from tiles; the first that is bundled
 AERIAL_SCALE = 0.25  # metres per pixel at which tiles are segmented
 PIXELS_PER_DEGREE = 512 / 360  # at which ground views are segmented and measured
 LARGEST = 4_000_000  # pixels up to which class scores are kept at the picture's own size
@@ -236,39 +238,59 @@ class GeoLocalizer:
 
     # Pictures
 
-    def synthesize(self, view: GroundView, method: str | None = None, seed: int = 0) -> Synthesis:
-        """The aerial view of a ground view: north up when its heading is known, else its centre column up.
+    def synthesize(
+        self, view: GroundView | AerialView, method: str | None = None, seed: int = 0, **sampling: Any
+    ) -> Synthesis:
+        """The aerial view of a ground view, or the panorama that is seen from the middle of an aerial view.
+
+        An aerial view comes out north up when the ground view's heading is known, else its centre column is up; a
+        panorama looks north. Classes are the method's own, else those of this localizer's segmenter.
 
         Args:
-            view: panorama or photograph; what it does not show is left to the method.
-            method: a name of `list_models("synthesis")`; the localizer's own when None.
-            seed: of methods that draw at random; the present ones are deterministic.
+            view: panorama, photograph (what it does not show is left to the method) or aerial picture (its middle 64 m;
+                all of it when its scale is unknown).
+            method: a name of `list_models("synthesis")`; chosen when None.
+            seed: of methods that draw at random.
+            sampling: `steps`, `guidance`, `solver` ("ddim", "dpm-solver") of those methods, and `progress`, called with
+                (steps done, steps in all); an exception raised in it cancels.
+
+        Raises:
+            ModelError: a method that draws from the other kind of view.
         """
+        from xview_demo.models.synthesis.interface import Sampling
+
+        reads = "aerial" if isinstance(view, AerialView) else "ground"
+        own = self.names.get("synthesis", "")
+        if method is None and reads == "aerial" and (own not in zoo.ZOO or zoo.ZOO[own].view != "aerial"):
+            method = next(name for name in REVERSE if zoo.is_bundled(name))
         model = self._part("synthesis", method)
-        strip, mask = (x[None].to(self.device) for x in view.strip(north=view.heading is not None))
+        name = method or self.names["synthesis"]
+        if model.reads != reads:
+            others = [n for n in zoo.list_models("synthesis") if zoo.ZOO[n].view == reads]
+            raise ModelError(f"{name!r} draws from {model.reads} views, not {reads} ones: use {', '.join(others)}.")
+        drawn = self._run(model.draw, self._query(view, model.needs), Sampling(seed=seed, **sampling))
+        shape = (TILE_PIXELS, TILE_PIXELS) if model.draws == "aerial" else STRIP
+        image = _enlarge(drawn.image.float(), *shape)[0].clamp(0, 1).cpu()
+        made: Any = GroundView(image, "equirectangular", 0.0, 360.0, 90.0, latlon=view.latlon, source=view.source)
+        if model.draws == "aerial":
+            made = AerialView(image, model.metres / TILE_PIXELS, view.latlon, source=view.source)
         segmentation = None
-        if hasattr(model, "surface"):
-            image, _ = self._run(model, strip, mask, camera_height=view.camera_height)
-            metres = model.metres
-        else:
-            image, labels = self._generate(model, strip, mask, view.camera_height)
-            metres = model.metres
-            if labels is not None:
-                scores = _enlarge(labels.float(), TILE_PIXELS, TILE_PIXELS).softmax(1)[0]
-                segmentation = _segmentation(scores)
-        image = _enlarge(image.float(), TILE_PIXELS, TILE_PIXELS)[0].clamp(0, 1).cpu()
-        aerial = AerialView(image, metres / TILE_PIXELS, view.latlon, source=view.source)
-        return Synthesis(aerial, segmentation, method or self.names["synthesis"])
+        if drawn.labels is not None:
+            segmentation = _segmentation(_enlarge(drawn.labels.float(), *shape).softmax(1)[0])
+        elif hasattr(model, "save_pretrained") and f"segmentation_{model.draws}" in self.names:
+            segmentation = self.segment(made)
+        return Synthesis(made, segmentation, name)
 
-    def _generate(self, model: Any, strip: Tensor, mask: Tensor, camera_height: float | None) -> tuple[Tensor, Any]:
-        overhead = None
-        if model.bird_eye:
-            from xview_demo.models.synthesis.bird_eye import BirdEye
+    def _query(self, view: GroundView | AerialView, needs: tuple[str, ...]) -> Any:
+        """What a generator draws from, a batch of one; depth and classes are estimated where it needs them."""
+        from xview_demo.models.synthesis.interface import Query
 
-            project = BirdEye(pixels=model.size, metres=model.metres)
-            overhead = torch.cat(project(strip, mask, camera_height), 1)
-        image, labels = self._run(model, strip, overhead)
-        return image, labels if model.classes else None
+        if isinstance(view, AerialView):
+            return Query(view.tile(TILE_METRES, TILE_PIXELS)[None].to(self.device))
+        strip, mask = (x[None].to(self.device) for x in view.strip(north=view.heading is not None))
+        depth = self._run(self._part("depth").predict, strip) if "depth" in needs else None
+        labels = self._run(self._part("segmentation_ground").predict, strip)[0] if "labels" in needs else None
+        return Query(strip, mask, view.camera_height, depth, labels)
 
     def segment(self, view: GroundView | AerialView) -> Segmentation:
         """The class of every pixel of a ground or aerial view, at the view's own size."""

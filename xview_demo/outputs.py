@@ -72,20 +72,31 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class Synthesis:
-    """The aerial view made from a ground view."""
+    """One view made from the other."""
 
-    aerial: Any  # AerialView, north up where the ground view's heading is known, else heading up
-    segmentation: Segmentation | None  # of the synthetic aerial view, where the model makes one
+    view: Any  # AerialView, north up where the ground view's heading is known, else heading up; or GroundView, north
+    segmentation: Segmentation | None  # of the synthetic view
     method: str  # name in the zoo
 
+    @property
+    def aerial(self) -> Any:
+        """The synthetic AerialView; None when a GroundView was made."""
+        return self.view if hasattr(self.view, "metres_per_pixel") else None
+
+    @property
+    def ground(self) -> Any:
+        """The synthetic GroundView; None when an AerialView was made."""
+        return None if hasattr(self.view, "metres_per_pixel") else self.view
+
     def to_dict(self) -> dict[str, Any]:
-        """Method, size, scale and the segmentation's summary."""
-        image = self.aerial.image
+        """Method, kind of view, size, scale and the segmentation's summary."""
+        image = self.view.image
         return {
             "method": self.method,
+            "view": "ground" if self.aerial is None else "aerial",
             "size": [int(image.shape[-2]), int(image.shape[-1])],
-            "metres_per_pixel": _number(self.aerial.metres_per_pixel),
-            "latlon": _place(self.aerial.latlon),
+            "metres_per_pixel": _number(getattr(self.view, "metres_per_pixel", None)),
+            "latlon": _place(self.view.latlon),
             "segmentation": None if self.segmentation is None else self.segmentation.to_dict(),
         }
 

@@ -42,6 +42,27 @@ class Entry:
         return getattr(import_module(f"xview_demo.models.{module}"), name)
 
 
+TINY_RGBDS: dict[str, Any] = {
+    "size": 64, "width": 8, "bird_eye": True,
+    "swin": {"embed_dim": 8, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 2), "window_size": 4},
+}  # fmt: skip
+TINY_DIFFUSION: dict[str, Any] = {
+    "size": 32, "hidden": 16, "tokens": 0, "bird_eye": True, "steps": 2,
+    "unet": {
+        "block_out_channels": [8, 16], "layers_per_block": 1, "norm_num_groups": 4, "sample_size": 8,
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"], "cross_attention_dim": 16, "attention_head_dim": 2,
+    },
+    "vae": {
+        "block_out_channels": [8, 8, 16], "layers_per_block": 1, "norm_num_groups": 4, "sample_size": 32,
+        "down_block_types": ["DownEncoderBlock2D"] * 3, "up_block_types": ["UpDecoderBlock2D"] * 3,
+    },
+    "vision": {
+        "hidden_size": 16, "intermediate_size": 32, "projection_dim": 8, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "image_size": 32, "patch_size": 8,
+    },
+}  # fmt: skip
+
 ZOO: dict[str, Entry] = {
     "azimuth-world": Entry(
         "matching",
@@ -56,8 +77,52 @@ ZOO: dict[str, Entry] = {
         "X-Fork generator with the bird's-eye view as a second input; aerial view and its classes",
         tiny={"size": 32, "width": 8, "bird_eye": True, "classes": 8},
     ),
+    "xfork-edges-world": Entry(
+        "synthesis",
+        "synthesis.xfork:XForkGenerator",
+        "X-Fork with Canny edges as a fourth channel and the bird's-eye view; aerial view and its classes",
+        tiny={"size": 32, "width": 8, "bird_eye": True, "classes": 8, "edges": True},
+    ),
+    "xseq-world": Entry(
+        "synthesis",
+        "synthesis.xseq:XSeqGenerator",
+        "X-Seq: one generator draws the aerial view, a second segments it",
+        tiny={"size": 32, "width": 8, "bird_eye": True, "classes": 8},
+    ),
+    "pix2pix-world": Entry(
+        "synthesis",
+        "synthesis.xfork:XForkGenerator",
+        "pix2pix, the baseline of X-Fork and X-Seq: the panorama alone in, the aerial view alone out",
+        tiny={"size": 32, "width": 8, "heads": ("image",)},
+    ),
+    "rgbds-world": Entry(
+        "synthesis",
+        "synthesis.rgbds:RGBDSGenerator",
+        "Swin transformer over colour, depth and classes of the panorama; aerial view",
+        tiny=TINY_RGBDS,
+    ),
+    "clip-diffusion-world": Entry(
+        "synthesis",
+        "synthesis.clip_diffusion:ClipDiffusion",
+        "latent diffusion led by a vision tower's tokens and the bird's-eye view; another aerial view for each seed",
+        tiny=TINY_DIFFUSION,
+    ),
+    "xfork-ground-world": Entry(
+        "synthesis",
+        "synthesis.xfork:XForkGenerator",
+        "X-Fork the other way: an aerial tile in, the panorama from its centre and its classes out",
+        view="aerial",
+        tiny={"size": 32, "width": 8, "bird_eye": True, "classes": 8, "reads": "aerial", "draws": "ground"},
+    ),
     "bird-eye": Entry(
         "synthesis", "synthesis.bird_eye:BirdEye", "the panorama projected onto the ground; no weights", learned=False
+    ),
+    "street-eye": Entry(
+        "synthesis",
+        "synthesis.street_eye:StreetEye",
+        "the ground of an aerial tile as a panorama shows it; no weights",
+        view="aerial",
+        learned=False,
     ),
     "unet-ground-world": Entry(
         "segmentation",

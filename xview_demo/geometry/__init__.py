@@ -6,7 +6,7 @@ edges; `sample` is the only function that reads a picture through one.
 """
 
 from xview_demo.geometry.homography import apply_homography, find_homography, homography_grid
-from xview_demo.geometry.overhead import bird_eye_grid, polar_grid
+from xview_demo.geometry.overhead import bird_eye_grid, polar_grid, street_grid
 from xview_demo.geometry.panorama import (
     direction_grid,
     equirect_directions,
@@ -35,5 +35,6 @@ __all__ = [
     "resize",
     "roll_columns",
     "sample",
+    "street_grid",
     "wrap_degrees",
 ]

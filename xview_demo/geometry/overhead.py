@@ -1,6 +1,6 @@
-"""From above: polar pictures of an aerial tile, and the bird's-eye view of a panorama.
+"""From above: polar pictures of an aerial tile, the bird's-eye view of a panorama, and the street's view of a tile.
 
-Both use an aerial tile that is square, north up, with the camera over its centre.
+All use an aerial tile that is square, north up, with the camera over its centre.
 """
 
 import math
@@ -95,3 +95,40 @@ def bird_eye_grid(
         outside = (grid[..., :1].abs() > 1).expand_as(grid)
         grid = torch.where(outside, torch.full_like(grid, OUTSIDE), grid)
     return grid
+
+
+def street_grid(
+    height: int,
+    width: int,
+    metres: float,
+    *,
+    camera_height: float = CAMERA_HEIGHT,
+    vfov: float = 90.0,
+    heading: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Grid (H, W, 2) that reads an aerial tile along the rays of a level panorama from its centre, and where it may.
+
+    The inverse of `bird_eye_grid` on flat ground: a ray of elevation e < 0 meets the ground r = H / tan(−e) metres
+    away. Rays that leave the tile, among them all at or above the horizon, read its edge (the inscribed circle).
+
+    Args:
+        height, width: pixels of the panorama.
+        metres: width of the tile on the ground.
+        camera_height: metres, H.
+        vfov: degrees from top to bottom, half above the horizon.
+        heading: degrees clockwise from north of the centre column.
+
+    Returns:
+        Grid (H, W, 2), and mask (1, H, W) bool, true where the ray meets the ground inside the circle.
+
+    Raises:
+        ValueError: a camera that is not above the ground.
+    """
+    if camera_height <= 0:
+        raise ValueError(f"camera_height is {camera_height} m: give a height above the ground, such as 2.5")
+    falls = ((torch.arange(height) + 0.5) / height - 0.5) * math.radians(vfov)  # −e of each row
+    distance = torch.where(falls > 0, camera_height / falls.clamp_min(1e-9).tan(), math.inf) / (metres / 2)
+    bearing = math.radians(heading) + ((torch.arange(width) + 0.5) / width - 0.5) * 2 * math.pi
+    radius = distance.clamp_max(1.0)[:, None]
+    seen = (distance <= 1.0)[None, :, None].expand(1, height, width)
+    return torch.stack([radius * bearing.sin(), -radius * bearing.cos()], -1), seen

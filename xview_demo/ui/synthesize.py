@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from xview_demo import list_models, viz
+from xview_demo import list_models, viz, zoo
 from xview_demo.ui import common
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def build(geo: "GeoLocalizer") -> Tab:
         "The bird's-eye view folds the panorama down onto flat ground, by geometry alone; "
         "a generator imagines what the camera could not see."
     )
-    methods = list_models("synthesis")
+    methods = [n for n in list_models("synthesis") if zoo.ZOO[n].view == "ground" and zoo.is_bundled(n)]
     learned = [name for name in methods if name != BIRD_EYE]
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=340):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from xview_demo.geometry import bird_eye_grid, inside, sample
 from xview_demo.geometry.overhead import CAMERA_HEIGHT
+from xview_demo.models.synthesis.interface import AERIAL, GROUND, Drawn, Query, Sampling
 
 
 @lru_cache(maxsize=16)
@@ -32,6 +33,8 @@ class BirdEye(nn.Module):
         camera_height: metres above the ground, used unless a call gives another.
         vfov: degrees the strip covers from top to bottom.
     """
+
+    reads, draws, needs, samples = GROUND, AERIAL, (), False
 
     def __init__(
         self,
@@ -58,3 +61,7 @@ class BirdEye(nn.Module):
         if mask is not None:
             valid = valid * sample(mask.to(strip), grid, padding="wrap")
         return sample(strip, grid, padding="wrap"), valid
+
+    def draw(self, query: Query, sampling: Sampling | None = None) -> Drawn:
+        """The projection of each strip; nothing is drawn at random."""
+        return Drawn(self(query.image, query.mask, query.camera_height)[0])

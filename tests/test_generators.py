@@ -1,0 +1,329 @@
+"""The generators: published shapes, truths of their geometry, gradients, and the diffusion model's parts."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from xview_demo import zoo
+from xview_demo.geometry import street_grid
+from xview_demo.models.synthesis.bird_eye import BirdEye
+from xview_demo.models.synthesis.clip_diffusion import ClipDiffusion
+from xview_demo.models.synthesis.interface import Query, Sampling, frame
+from xview_demo.models.synthesis.layers import PatchDiscriminator, canny, scale_gradient
+from xview_demo.models.synthesis.rgbds import RGBDSGenerator, lift
+from xview_demo.models.synthesis.street_eye import StreetEye
+from xview_demo.models.synthesis.xfork import XForkGenerator
+from xview_demo.models.synthesis.xseq import XSeqGenerator
+
+SMALL = {"size": 32, "width": 8}
+RGBDS = zoo.get("rgbds-world").tiny
+DIFFUSION = zoo.get("clip-diffusion-world").tiny
+
+
+def strips(count=2):
+    coarse = torch.rand(count, 3, 16, 64, generator=torch.Generator().manual_seed(5))
+    return torch.nn.functional.interpolate(coarse, (128, 512), mode="bilinear")
+
+
+# The street's view of a tile
+
+
+def test_the_streets_view_undoes_the_birds_eye_view():
+    tile = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8), (128, 128), mode="bilinear")
+    strip, seen = StreetEye(256, 1024)(tile)
+    back, there = BirdEye(pixels=128, surface="flat")(strip, seen)
+    near = (there[0, 0] == 1) & (torch.hypot(*torch.meshgrid(*[torch.arange(128) / 2 - 31.75] * 2, indexing="ij")) < 15)
+    assert near.sum() > 1500
+    assert (back - tile)[0, :, near].abs().mean() < 0.02
+
+
+def test_rays_above_the_horizon_read_the_edge_of_the_tile():
+    grid, seen = street_grid(64, 256, 64.0)
+    assert seen.shape == (1, 64, 256) and not seen[0, :32].any() and seen[0, -1].all()
+    assert torch.allclose(grid[:32].norm(dim=-1), torch.ones(32, 256))
+    assert torch.allclose(grid[0, 128], torch.tensor([0.0, -1.0]), atol=0.02)  # the centre column looks north
+    with pytest.raises(ValueError, match="above the ground"):
+        street_grid(4, 16, 64.0, camera_height=0.0)
+
+
+# X-Fork, pix2pix, X-Seq
+
+
+@pytest.mark.parametrize("options, out", [
+    ({}, (512, 512)), ({"edges": True}, (512, 512)), ({"reads": "aerial", "draws": "ground"}, (256, 1024)),
+])  # fmt: skip
+def test_xfork_has_its_published_shapes(options, out, monkeypatch):
+    with torch.device("meta"):
+        net = XForkGenerator(**options)
+        monkeypatch.setattr("xview_demo.models.synthesis.xfork.canny", lambda view: view[:, :1])
+        image, labels = net(torch.empty(1, 3, *frame(net.reads, 512)))
+    assert image.shape == labels.shape == (1, 3, *out)
+    assert net.encoder[0][0].in_channels == (4 if options.get("edges") else 3)
+    assert net.start == ((2, 8) if options.get("reads") else (4, 4))
+
+
+def test_xseq_and_pix2pix_have_their_published_shapes():
+    with torch.device("meta"):
+        image, labels = XSeqGenerator()(torch.empty(1, 3, 256, 1024))
+        alone, none = XForkGenerator(heads=("image",))(torch.empty(1, 3, 256, 1024))
+    assert image.shape == labels.shape == alone.shape == (1, 3, 512, 512) and none is None
+
+
+def test_a_reverse_generator_draws_a_strip():
+    net = XForkGenerator(**SMALL, bird_eye=True, classes=8, reads="aerial", draws="ground").eval()
+    tile = torch.rand(2, 3, 256, 256)
+    assert net.hint(Query(tile)).shape == (2, 4, 16, 64)
+    drawn = net.draw(Query(tile))
+    assert drawn.image.shape == (2, 3, 16, 64) and drawn.labels.shape == (2, 8, 16, 64)
+
+
+def test_edges_reach_the_edge_variant():
+    picture = torch.zeros(1, 3, 16, 64)
+    picture[..., 32:] = 1
+    edges = canny(picture)
+    assert edges.shape == (1, 1, 16, 64) and edges[..., 30:34].amax() == 1 and edges[..., :28].amax() == 0
+    net = XForkGenerator(**SMALL, edges=True, dropout=0.0).eval()
+    with torch.no_grad():
+        before, _ = net(picture)
+        net.encoder[0][0].weight[:, 3] += 1
+        after, _ = net(picture)
+    assert not torch.allclose(before, after)
+
+
+def test_the_second_generator_moves_the_first_by_a_tenth():
+    x = torch.ones(3, requires_grad=True)
+    scaled = scale_gradient(x * 2, 0.1)
+    assert torch.allclose(scaled, x * 2)
+    scaled.sum().backward()
+    assert torch.allclose(x.grad, torch.full((3,), 0.2))
+    gradients = []
+    for factor in (1.0, 0.1):
+        torch.manual_seed(0)
+        net = XSeqGenerator(**SMALL, dropout=0.0, classes=8, gradient=factor)
+        net(strips())[1].square().mean().backward()
+        gradients.append(net.first.image_out.weight.grad)
+    assert gradients[0].abs().max() > 0
+    assert torch.allclose(gradients[0] * 0.1, gradients[1], rtol=1e-3, atol=1e-9)
+
+
+def test_heads_and_views_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="image and labels"):
+        XForkGenerator(**SMALL, heads=("depth",))
+    with pytest.raises(ValueError, match="'ground' or 'aerial'"):
+        XForkGenerator(**SMALL, reads="space")
+
+
+def test_a_conditional_discriminator_sees_its_condition():
+    torch.manual_seed(0)
+    net = PatchDiscriminator(width=8, condition=3).eval()
+    image, strip = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 32, 128)
+    assert net(image, strip).shape == (2, 1, 6, 6)
+    assert not torch.allclose(net(image, strip), net(image, 1 - strip))
+    for judge, condition in ((net, None), (PatchDiscriminator(width=8), strip)):
+        with pytest.raises(ValueError, match="condition="):
+            judge(image, condition)
+
+
+# RGBDS
+
+
+def test_a_wall_stands_where_its_depth_says():
+    depth = torch.full((1, 32, 128), math.inf)
+    depth[0, 16, 96] = 10.0  # just below the horizon, due east
+    values = torch.zeros(1, 1, 32, 128)
+    values[0, 0, 16, 96] = 0.5
+    plan = lift(values, depth, torch.ones(1, 1, 32, 128), 32, 32.0)
+    assert plan.shape == (1, 2, 32, 32) and plan[0, 1].sum() == 1
+    assert plan[0, 1, 15:17, 25:27].sum() == 1 and plan[0, 0].max() == 0.5
+    assert lift(values, depth, torch.zeros(1, 1, 32, 128), 32, 32.0).abs().max() == 0
+
+
+def test_rgbds_has_its_published_shape():
+    with torch.device("meta"):
+        net = RGBDSGenerator()
+        assert net(torch.empty(1, 12, 256, 1024)).shape == (1, 3, 512, 512)
+    assert net.encoder.feature_info.channels() == [768]
+
+
+def test_rgbds_draws_from_colour_depth_and_classes():
+    net = RGBDSGenerator(**RGBDS).eval()
+    depth, labels = torch.rand(2, 128, 512) * 30, torch.randint(8, (2, 128, 512))
+    drawn = net.draw(Query(strips(), depth=depth, labels=labels))
+    assert drawn.image.shape == (2, 3, net.size, net.size) and drawn.labels is None
+    for other in (Query(strips(), depth=depth * 2, labels=labels), Query(strips(), depth=depth, labels=7 - labels)):
+        assert not torch.allclose(net.draw(other).image, drawn.image)
+    with pytest.raises(ValueError, match="depth and labels"):
+        net.draw(Query(strips()))
+    with pytest.raises(ValueError, match="hint"):
+        net(torch.rand(1, 12, net.size // 2, net.size * 2))
+
+
+def test_an_encoder_of_pictures_is_taken_over_whole():
+    net = RGBDSGenerator(**RGBDS).eval()
+    other = net._swin(3).eval()
+    net.adopt(other.state_dict())
+    stack = torch.rand(1, 12, *frame("ground", net.size))
+    with torch.no_grad():
+        assert torch.allclose(net.encoder(stack)[0], other(stack[:, :3])[0], atol=1e-5)
+
+
+# CLIP → latent diffusion
+
+
+@pytest.fixture(scope="module")
+def diffusion():
+    torch.manual_seed(0)
+    return ClipDiffusion(**DIFFUSION).eval()
+
+
+def test_diffusion_has_its_published_size():
+    with torch.device("meta"):
+        net = ClipDiffusion()
+    assert 850e6 < sum(p.numel() for p in net.unet.parameters()) < 870e6
+    assert net.tokens[0].in_features == 512 and net.tokens[-1].out_features == 768
+    assert net.vision.config.hidden_size == 768 and net.steps == 50
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Tiny random checkpoints in exactly the layouts of the published ones; the autoencoder has its old names."""
+    from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+    from transformers import CLIPConfig, CLIPModel
+
+    torch.manual_seed(1)
+    folder = tmp_path_factory.mktemp("published")
+    UNet2DConditionModel(**DIFFUSION["unet"], in_channels=4, out_channels=4).save_pretrained(folder / "sd/unet")
+    AutoencoderKL(**DIFFUSION["vae"], latent_channels=4, scaling_factor=0.18215).save_pretrained(folder / "sd/vae")
+    file = folder / "sd/vae/diffusion_pytorch_model.safetensors"
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    state = {}
+    for name, value in load_file(file).items():
+        if "attentions" in name:
+            for new, was in old.items():
+                name = name.replace(new, was)
+        state[name] = value
+    save_file(state, file, metadata={"format": "pt"})
+    PNDMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1
+    ).save_pretrained(folder / "sd/scheduler")
+    text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    towers = CLIPConfig(text_config=text | {"vocab_size": 64}, vision_config=DIFFUSION["vision"], projection_dim=8)
+    CLIPModel(towers).save_pretrained(folder / "clip")
+    return folder
+
+
+def test_published_parts_are_composed(checkpoints, tmp_path):
+    from diffusers import AutoencoderKL
+
+    plain = ClipDiffusion.from_stable_diffusion(checkpoints / "sd", checkpoints / "clip", size=32, hidden=16)
+    assert plain.condition(strips()).shape == (2, 77, 16) and plain.latent_scale == pytest.approx(0.18215)
+    vae = AutoencoderKL.from_pretrained(checkpoints / "sd", subfolder="vae").eval()
+    tile = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(plain.encode(tile), vae.encode(tile * 2 - 1).latent_dist.mean * 0.18215, atol=1e-5)
+    hinted = ClipDiffusion.from_stable_diffusion(
+        checkpoints / "sd", checkpoints / "clip", size=32, hidden=16, bird_eye=True
+    )
+    latents, time, tokens = torch.rand(1, 4, 8, 8), torch.tensor([7]), torch.rand(1, 77, 16)
+    with torch.no_grad():  # new input channels start without influence
+        expected = plain(latents, time, tokens)
+        assert torch.allclose(hinted(latents, time, tokens, torch.rand(1, 5, 8, 8)), expected, atol=1e-5)
+    plain.half().float().save_pretrained(tmp_path)
+    again = zoo.load(tmp_path, task="synthesis")
+    query = Query(strips(1))
+    assert torch.equal(again.draw(query, Sampling(steps=2)).image, plain.draw(query, Sampling(steps=2)).image)
+
+
+def test_incomplete_and_unfit_parts_are_refused(checkpoints, tmp_path):
+    import shutil
+
+    shutil.copytree(checkpoints / "sd", tmp_path / "sd")
+    file = tmp_path / "sd/vae/diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    state.pop("decoder.conv_in.weight")
+    save_file(state, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="vae in .* is incomplete, decoder.conv_in.weight"):
+        ClipDiffusion.from_stable_diffusion(tmp_path / "sd", checkpoints / "clip", size=32)
+    shutil.copytree(checkpoints / "sd", tmp_path / "v")
+    settings = tmp_path / "v/scheduler/scheduler_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"prediction_type": "v_prediction"}))
+    with pytest.raises(ValueError, match="not the noise"):
+        ClipDiffusion.from_stable_diffusion(tmp_path / "v", checkpoints / "clip", size=32)
+
+
+def test_a_seed_fixes_the_picture_and_progress_is_told(diffusion):
+    query, told = Query(strips()), []
+    first = diffusion.draw(query, Sampling(seed=3, steps=4, progress=lambda *step: told.append(step))).image
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)] and first.shape == (2, 3, 32, 32)
+    assert torch.equal(first, diffusion.draw(query, Sampling(seed=3, steps=4)).image)
+    assert not torch.equal(first, diffusion.draw(query, Sampling(seed=4, steps=4)).image)
+    assert not torch.equal(first, diffusion.draw(query, Sampling(seed=3, steps=4, guidance=3.0)).image)
+    assert not torch.equal(first, diffusion.draw(query, Sampling(seed=3, steps=4, solver="dpm-solver")).image)
+
+
+def test_sampling_can_be_cancelled(diffusion):
+    done = []
+
+    def stop(step, steps):
+        done.append(step)
+        if step == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        diffusion.draw(Query(strips(1)), Sampling(steps=5, progress=stop))
+    assert done == [1, 2]
+
+
+def test_words_of_sampling_are_checked(diffusion):
+    with pytest.raises(ValueError, match="Available: ddim, dpm-solver"):
+        diffusion.draw(Query(strips(1)), Sampling(solver="euler"))
+    with pytest.raises(ValueError, match="give 1 to 1000"):
+        diffusion.draw(Query(strips(1)), Sampling(steps=2000))
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpm-solver"])
+def test_a_perfect_noise_prediction_recovers_the_latents(solver):
+    net = ClipDiffusion(**DIFFUSION).eval()
+    truth = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(9))
+
+    def oracle(noisy, time, tokens, hint=None):
+        kept = net.alphas[time].view(-1, 1, 1, 1)
+        return (noisy - kept.sqrt() * truth) / (1 - kept).sqrt()
+
+    net.forward = oracle
+    drawn = net.draw(Query(strips(1)), Sampling(steps=20, solver=solver)).image
+    with torch.no_grad():
+        assert torch.allclose(drawn, net.decode(truth).clamp(0, 1), atol=0.02)
+
+
+def test_noise_is_undone_by_the_noise_itself(diffusion):
+    latents, noise, time = torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8), torch.tensor([0, 500, 999])
+    assert torch.allclose(diffusion.clean(diffusion.noisy(latents, noise, time), noise, time), latents, atol=1e-3)
+
+
+def test_picture_losses_reach_the_noise_prediction():
+    """The source's perceptual and CLIP losses carried no gradient; through `clean` and `decode` they do."""
+    net = ClipDiffusion(**DIFFUSION)
+    noisy, time = torch.randn(2, 4, 8, 8), torch.tensor([10, 200])
+    noise = net(noisy, time, net.condition(strips()), torch.rand(2, 5, 8, 8))
+    picture = net.decode(net.clean(noisy, noise, time))
+    (1 - (net.embed(picture) * net.embed(torch.rand(2, 3, 32, 32))).sum(1)).mean().backward()
+    assert net.unet.conv_out.weight.grad.abs().max() > 0
+
+
+def test_the_hint_can_be_left_out(diffusion):
+    query, sampling = Query(strips()), Sampling(steps=3)
+    assert not torch.equal(diffusion.draw(query, sampling).image, diffusion.draw(query, sampling, hinted=False).image)
+
+
+def test_both_halves_of_a_strip_are_seen(diffusion):
+    strip = strips(1)
+    side = diffusion.vision.config.image_size
+    assert diffusion._pixels(strip).shape == (1, 3, side, side)
+    for part in (slice(0, 100), slice(400, 512)):
+        other = strip.clone()
+        other[..., part] = 1 - other[..., part]
+        assert not torch.allclose(diffusion.condition(other), diffusion.condition(strip), atol=1e-6)

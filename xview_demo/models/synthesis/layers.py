@@ -1,0 +1,100 @@
+"""Layers of the convolutional generators and their discriminators."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def down(inputs: int, outputs: int, norm: bool = True) -> nn.Sequential:
+    """Convolution k4 s2 p1, batch norm (not in the first layer), LeakyReLU 0.2."""
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 4, 2, 1, bias=not norm)]
+    return nn.Sequential(*layers, *([nn.BatchNorm2d(outputs)] if norm else []), nn.LeakyReLU(0.2, inplace=True))
+
+
+def up(inputs: int, outputs: int, dropout: float = 0.0) -> nn.Sequential:
+    """Transposed convolution k4 s2 p1, batch norm, dropout, ReLU."""
+    layers: list[nn.Module] = [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs)]
+    return nn.Sequential(*layers, *([nn.Dropout(dropout)] if dropout else []), nn.ReLU(inplace=True))
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights N(0, 0.02), batch norm N(1, 0.02), as published."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)
+
+
+class Pyramid(nn.ModuleList):
+    """Features of a hint at half its resolution, a quarter, … : the skip connections of a decoder.
+
+    Args:
+        inputs: channels of the hint.
+        widths: channels of the features, finest first.
+    """
+
+    def __init__(self, inputs: int, widths: Sequence[int]) -> None:
+        super().__init__(
+            down(i, o, norm=n > 0) for n, (i, o) in enumerate(zip([inputs, *widths], widths, strict=False))
+        )
+
+    def forward(self, hint: Tensor) -> list[Tensor]:
+        """(B, C, H, W) → features, coarsest first, as a decoder meets them."""
+        features: list[Tensor] = []
+        for layer in self:
+            hint = layer(hint)
+            features.insert(0, hint)
+        return features
+
+
+class PatchDiscriminator(nn.Module):
+    """PatchGAN of four layers (Isola et al. 2017): (B, C, S, S) in [0, 1] → logits of patches (B, 1, S/8 − 2, S/8 − 2).
+
+    Args:
+        inputs: channels of the picture that is judged; 3 for the unconditional X-Fork discriminator.
+        width: channels of the first layer (64 published).
+        condition: channels of the picture it is judged together with (X-Seq, pix2pix); 0 = unconditional.
+    """
+
+    def __init__(self, inputs: int = 3, width: int = 64, condition: int = 0) -> None:
+        super().__init__()
+        first = down(inputs + condition, width, norm=False)
+        layers: list[nn.Module] = [first, down(width, 2 * width), down(2 * width, 4 * width)]
+        layers += [nn.Conv2d(4 * width, 8 * width, 4, 1, 1, bias=False), nn.BatchNorm2d(8 * width)]
+        self.net = nn.Sequential(*layers, nn.LeakyReLU(0.2, inplace=True), nn.Conv2d(8 * width, 1, 4, 1, 1))
+        self.condition = condition
+        self.apply(initialise)
+
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Logits of "real" for overlapping patches; a condition of another size is resized to the picture's.
+
+        Raises:
+            ValueError: a condition that is missing or not wanted.
+        """
+        if (condition is not None) != bool(self.condition):
+            raise ValueError(
+                f"This discriminator has condition={self.condition}: pass a condition exactly if it is not 0."
+            )
+        if condition is not None:
+            if condition.shape[-2:] != image.shape[-2:]:
+                condition = nn.functional.interpolate(condition, image.shape[-2:], mode="area")
+            image = torch.cat((image, condition), 1)
+        return self.net((image * 2 - 1).contiguous(memory_format=torch.channels_last)).float()
+
+
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """The same value, its gradient multiplied by `factor`."""
+    return x * factor + x.detach() * (1 - factor)
+
+
+def canny(image: Tensor, low: float = 50.0, high: float = 100.0) -> Tensor:
+    """Canny edges of pictures: (B, 3, H, W) in [0, 1] → (B, 1, H, W), 0 or 1. Thresholds as published, of 255."""
+    import cv2
+
+    grey = (image.detach().float().clamp(0, 1).mean(1) * 255).round().byte().cpu().numpy()
+    edges = torch.stack([torch.from_numpy(cv2.Canny(picture, low, high)) for picture in grey])
+    return edges[:, None].to(image) / 255
