@@ -69,7 +69,7 @@ class Composed:
         self.matcher.calibrate(known, unknown)
 
     def pictures(self, needs: Sequence[str], strip: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """The pictures (B, 3, 256, 256) in [0, 1] of `needs`: "synthetic", and "segmentation" of that in its colours."""
+        """The pictures (B, 3, 256, 256) in [0, 1] of `needs`: "synthetic", and its "segmentation" in colours."""
         if not needs:
             return {}
         from xview_demo.models.synthesis.interface import Query
@@ -77,8 +77,8 @@ class Composed:
         net = self.synthesis()
         if net.needs:
             raise ModelError(
-                f"{type(net).__name__} needs the {' and the '.join(net.needs)} of a view, a query has its picture only: "
-                f"choose another model for synthesis, such as {SYNTHESIS}."
+                f"{type(net).__name__} needs the {' and the '.join(net.needs)} of a view, a query has its picture "
+                f"only: choose another model for synthesis, such as {SYNTHESIS}."
             )
         image = net.draw(Query(strip, mask)).image.float()
         image = F.interpolate(image, (PIXELS, PIXELS), mode="bilinear", antialias=True)
