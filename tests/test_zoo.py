@@ -23,6 +23,8 @@ def outputs(model):
     with torch.no_grad():
         if name == "AzimuthMatcher":
             return torch.cat(model(strip, tile), 1)
+        if name == "GeoWarp":
+            return torch.cat((model.encode(strip)[0].flatten(), model(strip, strip.flip(3)).flatten()))
         if hasattr(model, "draw"):
             depth, labels = torch.rand(2, 128, 512, generator=generator) * 30, strip[:, 0].mul(7).long()
             query = Query(strip if model.reads == "ground" else tile, depth=depth, labels=labels)

@@ -1,4 +1,7 @@
-"""`python -m train RECIPE`: train one of the bundled models. `python -m train cache` only renders the worlds."""
+"""`python -m train RECIPE`: train one of the bundled models. `python -m train cache` only renders the worlds.
+
+`python -m train import-geowarp FE.pth HR.pth --out DIR` reads the checkpoints that GeoWarp's authors published.
+"""
 
 import argparse
 import sys
@@ -10,6 +13,7 @@ from pathlib import Path
 import torch
 
 from train import cache as caches
+from train import importing
 from train.engine import Settings, generator_of, train
 from train.recipes import RECIPES, Recipe, get
 from xview_demo.errors import XViewError
@@ -39,7 +43,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, render what is missing, train, evaluate, write."""
-    args = parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["import-geowarp"]:
+        return importing.main(given[1:])
+    args = parser().parse_args(given)
     if args.list or not args.recipe:
         for name, recipe in RECIPES.items():
             s = recipe.settings

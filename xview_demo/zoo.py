@@ -15,7 +15,7 @@ from typing import Any
 
 from xview_demo.errors import ModelError
 
-TASKS = ("matching", "synthesis", "segmentation", "depth")
+TASKS = ("matching", "synthesis", "segmentation", "depth", "places")
 WEIGHTS = Path(__file__).parent / "weights"
 CARDS = Path(__file__).parents[1] / "model_cards"
 FILES = ("config.json", "model.safetensors")
@@ -40,6 +40,11 @@ class Entry:
         """The model's class."""
         module, name = self.home.split(":")
         return getattr(import_module(f"xview_demo.models.{module}"), name)
+
+
+def _geowarp(backbone: str, pooling: str, called: str) -> Entry:
+    tiny = {"backbone": backbone, "pooling": pooling, "width": 0.0625, "channels": (8,) * 6, "size": (64, 96)}
+    return Entry("places", "reranking.geowarp:GeoWarp", f"photograph to photograph: {called}, then GeoWarp", tiny=tiny)
 
 
 TINY_RGBDS: dict[str, Any] = {
@@ -143,6 +148,12 @@ ZOO: dict[str, Entry] = {
         "U-Net, ResNet-18: metres along the ray in street-level views",
         tiny={"channels": (16, 16, 8, 8)},
     ),
+    "geowarp-alexnet-gem-world": _geowarp("alexnet", "gem", "AlexNet with GeM"),
+    "geowarp-alexnet-netvlad-world": _geowarp("alexnet", "netvlad", "AlexNet with NetVLAD"),
+    "geowarp-vgg16-gem-world": _geowarp("vgg16", "gem", "VGG16 with GeM"),
+    "geowarp-vgg16-netvlad-world": _geowarp("vgg16", "netvlad", "VGG16 with NetVLAD"),
+    "geowarp-resnet50-gem-world": _geowarp("resnet50", "gem", "ResNet-50 with GeM"),
+    "geowarp-resnet50-netvlad-world": _geowarp("resnet50", "netvlad", "ResNet-50 with NetVLAD"),
 }
 
 
