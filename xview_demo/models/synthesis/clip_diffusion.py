@@ -257,7 +257,7 @@ class ClipDiffusion(HubModel):
             raise ValueError(f"{steps} steps cannot be: give 1 to {most}.")
         settings = self.schedule | {"timestep_spacing": "trailing"}
         if name == "ddim":
-            solver: Any = DDIMScheduler(**settings, clip_sample=False, set_alpha_to_one=False)
+            solver: Any = DDIMScheduler(**settings, clip_sample=False, set_alpha_to_one=True)
         else:
             solver = DPMSolverMultistepScheduler(**settings)
         solver.set_timesteps(steps)
