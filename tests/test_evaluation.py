@@ -75,6 +75,14 @@ def test_segmentation_reports_every_class(view):
     assert list(result["iou"]) == list(evaluation.dense.CLASSES)
 
 
+def test_calibrated_classes_are_no_worse():
+    torch.manual_seed(0)
+    net = UNetSegmenter("ground", channels=(16, 16, 8, 8)).eval()
+    before = evaluation.evaluate_segmentation(net, protocol=TINY)["miou"]
+    shift = evaluation.calibrate_classes(net, TINY)
+    assert evaluation.evaluate_segmentation(net, protocol=TINY)["miou"] > before and any(shift)
+
+
 def test_depth_of_the_truth_would_be_zero():
     class Oracle(UNetDepth):
         def predict(self, image, panorama=None, rows=None):

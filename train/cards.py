@@ -113,11 +113,12 @@ def _measure(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, A
         return _matching(name, model, smoke)
     protocol = TINY if smoke else None
     if task == "segmentation":
+        shift = evaluation.calibrate_classes(model, TINY if smoke else None)
         result = evaluation.evaluate_segmentation(model, protocol=protocol) | {"model": name}
         command = f"xview evaluate segmentation --model {name}"
         rows = [_row("world test", "mIoU", f"{result['miou']:.3f}", command)]
         rows += [_row("world test", f"IoU {k}", f"{v:.3f}", command) for k, v in result["iou"].items() if v is not None]
-        return rows, {"segmentation": result}
+        return rows, {"segmentation": result, "shift": shift}
     if task == "depth":
         result = evaluation.evaluate_depth(model, protocol=protocol) | {"model": name}
         command = f"xview evaluate depth --model {name}"

@@ -17,7 +17,7 @@ RECIPES: dict[str, Recipe] = {
     "unet-ground-world": Recipe(
         "segmentation of panoramas: U-Net, ResNet-18",
         "segmentation:SegmentationMethod",
-        Settings("unet-ground-world", steps=4000, batch=16, learning_rate=1e-3, model={"view": "ground"}),
+        Settings("unet-ground-world", steps=6400, batch=16, learning_rate=1e-3, restart=4000, model={"view": "ground"}),
         {"steps": 4, "batch": 2, "model": {"view": "ground", **TINY_UNET}},
     ),
     "unet-aerial-world": Recipe(

@@ -3,7 +3,7 @@
 Rates are percentages, IoU and SSIM fractions, angles degrees, lengths metres.
 """
 
-from xview_demo.evaluation.dense import evaluate_depth, evaluate_segmentation
+from xview_demo.evaluation.dense import calibrate_classes, evaluate_depth, evaluate_segmentation
 from xview_demo.evaluation.matching import calibrate, evaluate_matching, fit_temperature
 from xview_demo.evaluation.protocol import TEST, VALIDATION, Protocol
 from xview_demo.evaluation.real import (
@@ -20,6 +20,7 @@ __all__ = [
     "VALIDATION",
     "Protocol",
     "calibrate",
+    "calibrate_classes",
     "evaluate_depth",
     "evaluate_matching",
     "evaluate_real_pairs",
