@@ -1,0 +1,1 @@
+"""Position inside one aerial tile, and the tile's land cover."""
