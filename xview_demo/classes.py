@@ -25,6 +25,10 @@ LANDCOVER: tuple[str, ...] = ("tree", "building", "road", "other paved")
 LANDCOVER_PALETTE = np.array([(46, 125, 60), (196, 78, 72), (128, 124, 132), (222, 190, 150)], dtype=np.uint8)
 """(4, 3) uint8, the colours of the land-cover classes of the position models."""
 
+LANDCOVER_OF_CLASSES = np.array([255, 1, 255, 0, 2, 3, 255, 3], dtype=np.uint8)
+"""(8,) land cover of each class: vegetation is tree, every open surface that is no road counts as other paved (the
+world's labels do not tell paving from asphalt); background, sky and water are none (255)."""
+
 ADE20K_GROUPS: dict[int, tuple[int, ...]] = {
     BUILDING: (1, 25, 48),
     SKY: (2,),

@@ -5,6 +5,7 @@ Rates are percentages, IoU and SSIM fractions, angles degrees, lengths metres.
 
 from xview_demo.evaluation.dense import calibrate_classes, evaluate_depth, evaluate_segmentation
 from xview_demo.evaluation.matching import calibrate, evaluate_matching, fit_temperature
+from xview_demo.evaluation.position import calibrate_position, evaluate_position, evaluate_real_position
 from xview_demo.evaluation.protocol import TEST, VALIDATION, Protocol
 from xview_demo.evaluation.real import (
     evaluate_real_pairs,
@@ -13,6 +14,7 @@ from xview_demo.evaluation.real import (
     parse_scales,
     real_pairs,
 )
+from xview_demo.evaluation.refinement import evaluate_refinement
 from xview_demo.evaluation.synthesis import evaluate_synthesis
 
 __all__ = [
@@ -21,11 +23,15 @@ __all__ = [
     "Protocol",
     "calibrate",
     "calibrate_classes",
+    "calibrate_position",
     "evaluate_depth",
     "evaluate_matching",
+    "evaluate_position",
     "evaluate_real_pairs",
+    "evaluate_real_position",
     "evaluate_real_segmentation",
     "evaluate_real_synthesis",
+    "evaluate_refinement",
     "evaluate_segmentation",
     "evaluate_synthesis",
     "fit_temperature",

@@ -22,25 +22,34 @@ def _dense_protocol(n: int) -> Protocol:
 @torch.inference_mode()
 def evaluate_segmentation(
     model: Any = "unet-ground-world", *, n: int = 200, protocol: Protocol | None = None,
-    progress: Progress | None = None, world: Any = None,
+    progress: Progress | None = None, world: Any = None, view: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """IoU of the eight classes in panoramas or tiles of test worlds, whichever the model reads."""
+    """IoU and boundary F-score (within two pixels) of the eight classes in panoramas or tiles of test worlds.
+
+    `view` is "ground" or "aerial"; None takes what the model reads (panoramas for one that reads both).
+    """
     net, name = model_of(model, "segmentation")
     protocol = protocol or _dense_protocol(n)
+    view = view or ("ground" if net.view == "both" else net.view)
     matrix, count = np.zeros((len(CLASSES), len(CLASSES)), np.int64), 0
-    for image, truth in _labelled(protocol, net.view, progress, world):
-        predicted, _ = net.predict(image)
+    edges = np.zeros((len(CLASSES), 4), np.int64)
+    for image, truth in _labelled(protocol, view, progress, world):
+        predicted, _ = net.predict(image, panorama=view == "ground")
         matrix += metrics.confusion(predicted.numpy(), truth.numpy(), len(CLASSES))
+        for drawn, right in zip(predicted.numpy(), truth.numpy(), strict=True):
+            edges += metrics.boundary_counts(drawn, right, len(CLASSES))
         count += len(image)
     share = matrix.sum(1) / matrix.sum()
     guess = metrics.iou_by_class(
         np.outer(matrix.sum(1), np.eye(len(CLASSES))[share.argmax()]).astype(np.int64), CLASSES
     )
     known = [v or 0.0 for v in guess.values() if v is not None]
+    boundary = metrics.boundary_f(edges)
     return {
-        "model": name, "n": count, "seeds": protocol.seeds, "view": net.view, "miou": metrics.miou(matrix),
+        "model": name, "n": count, "seeds": protocol.seeds, "view": view, "miou": metrics.miou(matrix),
         "iou": metrics.iou_by_class(matrix, CLASSES), "accuracy": 100.0 * float(np.trace(matrix) / matrix.sum()),
-        "chance": float(np.mean(known)),
+        "chance": float(np.mean(known)), "boundary_f": float(np.nanmean(boundary)),
+        "boundary": {c: None if np.isnan(f) else float(f) for c, f in zip(CLASSES, boundary, strict=True)},
     }  # fmt: skip
 
 
