@@ -17,6 +17,7 @@ HEADLINES = {
     "matching": {"R@1 %": "R@1 {} %", "median heading error °": "median heading error {}°"},
     "synthesis": {"ssim": "SSIM {}", "retrieval_r@1": "R@1 {} % as a query"},
     "segmentation": {"mIoU": "mIoU {}"},
+    "position": {"mean error m": "mean error {} m", "land-cover mIoU": "land cover mIoU {}"},
     "depth": {"AbsRel ≤ 60 m": "AbsRel {} within 60 m"},
 }
 

@@ -30,6 +30,9 @@ def outputs(model):
             query = Query(strip if model.reads == "ground" else tile, depth=depth, labels=labels)
             drawn = model.draw(query, Sampling(steps=2))
             return drawn.image if drawn.labels is None else torch.cat((drawn.image, drawn.labels), 1)
+        if hasattr(model, "projector"):
+            found = model(strip, tile)
+            return torch.cat((found.landcover.flatten(), found.sightline.flatten(), found.density.flatten()))
         result = model(strip)
         return torch.stack(result) if isinstance(result, tuple) and result[0].shape == result[1].shape else result
 

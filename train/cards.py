@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from train import measures
 from train.engine import Settings
 from xview_demo import evaluation, zoo
 from xview_demo.files import atomic_path, write_json
@@ -38,6 +39,7 @@ ABOUT: dict[str, str] = {
         "The X-Fork generator of Regmi & Borji (2018) at 128 pixels, drawn up to 256. Beyond the source, it takes the "
         "bird's-eye projection of the panorama as a second input and gives logits of the eight classes."
     ),
+    **measures.ABOUT,
 }
 LIMITS: dict[str, str] = {
     "azimuth-world": (
@@ -52,6 +54,7 @@ LIMITS: dict[str, str] = {
         "What the panorama does not show (roofs, what lies behind façades) is invented or blurred; colours are those "
         "of the world's sensors. Meant for full panoramas with ±45° of elevation."
     ),
+    **measures.LIMITS,
 }
 
 
@@ -111,6 +114,10 @@ def _measure(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, A
     task = zoo.get(name).task
     if task == "matching":
         return _matching(name, model, smoke)
+    if task == "position":
+        return measures.position(name, model, smoke)
+    if task == "segmentation" and model.view == "both":
+        return measures.both_views(name, model, smoke)
     protocol = TINY if smoke else None
     if task == "segmentation":
         shift = evaluation.calibrate_classes(model, TINY if smoke else None)

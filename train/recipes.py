@@ -2,6 +2,8 @@
 
 from train.engine import Settings
 from train.recipe import Recipe
+from train.recipes_position import POSITION
+from train.recipes_segformer import SEGFORMER
 from train.recipes_synthesis import SYNTHESIS
 from xview_demo.errors import XViewError
 
@@ -36,6 +38,8 @@ RECIPES: dict[str, Recipe] = {
         {"steps": 4, "batch": 2, "model": TINY_UNET},
     ),
     **SYNTHESIS,
+    **SEGFORMER,
+    **POSITION,
 }  # fmt: skip
 
 

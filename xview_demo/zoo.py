@@ -15,7 +15,7 @@ from typing import Any
 
 from xview_demo.errors import ModelError
 
-TASKS = ("matching", "synthesis", "segmentation", "depth", "places")
+TASKS = ("matching", "synthesis", "segmentation", "depth", "places", "position")
 WEIGHTS = Path(__file__).parent / "weights"
 CARDS = Path(__file__).parents[1] / "model_cards"
 FILES = ("config.json", "model.safetensors")
@@ -67,6 +67,13 @@ TINY_DIFFUSION: dict[str, Any] = {
         "num_attention_heads": 2, "image_size": 32, "patch_size": 8,
     },
 }  # fmt: skip
+
+TINY_SEGFORMER: dict[str, Any] = {
+    "widths": (8, 8, 16, 16),
+    "depths": (1, 1, 1, 1),
+    "heads": (1, 1, 2, 2),
+    "decoder": 16,
+}
 
 ZOO: dict[str, Entry] = {
     "azimuth-world": Entry(
@@ -142,11 +149,68 @@ ZOO: dict[str, Entry] = {
         view="aerial",
         tiny={"view": "aerial", "channels": (16, 16, 8, 8)},
     ),
+    "segformer-world": Entry(
+        "segmentation",
+        "segmentation.segformer:SegFormer",
+        "small SegFormer: the eight classes in street-level and aerial views",
+        view="both",
+        tiny=TINY_SEGFORMER,
+    ),
+    "segformer-ade20k": Entry(
+        "segmentation",
+        "segmentation.segformer:SegFormer",
+        "SegFormer-B3 of ADE20K, fine-tuned on the eight classes; research and evaluation only",
+        view="both",
+        tiny=TINY_SEGFORMER,
+    ),
+    "unet-pseudo-world": Entry(
+        "segmentation",
+        "segmentation.unet:UNetSegmenter",
+        "U-Net, ResNet-18: the eight classes in aerial views, learned from a SegFormer's labels",
+        view="aerial",
+        tiny={"view": "aerial", "channels": (16, 16, 8, 8)},
+    ),
     "depth-world": Entry(
         "depth",
         "depth.unet:UNetDepth",
         "U-Net, ResNet-18: metres along the ray in street-level views",
         tiny={"channels": (16, 16, 8, 8)},
+    ),
+    "mst-world": Entry(
+        "position",
+        "position.mst:MST",
+        "multi-scale transformer: land cover of a tile, and where in it a panorama was taken",
+        view="both",
+        tiny={
+            "size": 64,
+            "embed": 16,
+            "depths": (1, 1, 1, 1),
+            "heads": (1, 2, 4, 8),
+            "group": 4,
+            "overhead": 8,
+            "rings": 6,
+            "vector": 8,
+            "detail": 8,
+            "stride": 2,
+        },
+    ),
+    "featup-world": Entry(
+        "position",
+        "position.featup:FeatUp",
+        "backbone and joint bilateral upsampler: land cover of a tile, and where in it a panorama was taken",
+        view="both",
+        tiny={
+            "size": 64,
+            "backbone": "resnet10t",
+            "index": 1,
+            "frozen": False,
+            "channels": 8,
+            "factor": 2,
+            "hidden": 16,
+            "overhead": 8,
+            "rings": 6,
+            "vector": 8,
+        },
     ),
     "geowarp-alexnet-gem-world": _geowarp("alexnet", "gem", "AlexNet with GeM"),
     "geowarp-alexnet-netvlad-world": _geowarp("alexnet", "netvlad", "AlexNet with NetVLAD"),
@@ -210,6 +274,9 @@ def load(
         _check_task(name, ZOO[name].task, task)
         return ZOO[name].load_class()()
     folder = locate(name, revision=revision, local_files_only=local_files_only)
+    if read_config(folder).get("model_type") == "segformer":
+        _check_task(name, "segmentation", task)
+        return import_module("xview_demo.models.segmentation.segformer").SegFormer.from_ade20k(folder)
     entry = ZOO[name] if name in ZOO else _entry_of(folder)
     _check_task(name, entry.task, task)
     try:

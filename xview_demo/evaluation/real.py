@@ -151,7 +151,7 @@ def evaluate_real_segmentation(folder: str | Path, model: Any = "unet-ground-wor
     net, name = model_of(model, "segmentation")
     found: dict[str, Any] = {}
     for kind, painted in PAINTED.items():
-        files = sorted(Path(folder).glob(f"*/{kind}/*")) if painted.view == net.view else []
+        files = sorted(Path(folder).glob(f"*/{kind}/*")) if net.view in (painted.view, "both") else []
         if not files:
             continue
         groups = list(painted.groups)
@@ -191,7 +191,7 @@ def _predicted_groups(net: Any, file: Path, painted: Painted, shape: tuple[int, 
         rows = slice((shape[0] - middle) // 2, (shape[0] + middle) // 2)
     else:
         image = AerialView.open(beside).tile(None)
-    drawn = net.predict(image[None])[0][None].float()
+    drawn = net.predict(image[None], panorama=painted.view == "ground")[0][None].float()
     labels[rows] = F.interpolate(drawn, labels[rows].shape)[0, 0]
     seen[rows] = True
     table = np.zeros(len(CLASSES), np.int64)

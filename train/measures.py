@@ -1,0 +1,80 @@
+"""What stands in the cards of the position models and of the segmenters that read both views."""
+
+from typing import Any
+
+from xview_demo import evaluation
+
+Row = tuple[str, str, str, str]  # what is measured, metric, value, command
+TINY = evaluation.Protocol(worlds=1, queries=3, tiles=3, size=260.0, resolution=1.0)
+
+ABOUT: dict[str, str] = {
+    "segformer-world": "A small SegFormer that names the class of every pixel of a panorama or of an aerial tile.",
+    "segformer-ade20k": (
+        "NVIDIA's SegFormer-B3, fine-tuned on ADE20K and then on the eight classes of generated worlds. Its weights "
+        "are under NVIDIA's licence: research and evaluation only, no commercial use."
+    ),
+    "unet-pseudo-world": (
+        "A U-Net that names the class of every pixel of an aerial view, trained on a SegFormer's labels instead of "
+        "true ones: what is lost shows beside unet-aerial-world."
+    ),
+    "mst-world": (
+        "A CrossFormer and a decoder name the land cover of a 64 m tile; what the panorama shows around the camera is "
+        "laid out as seen from above and compared with every place of the tile. The result is a probability over "
+        "cells of 1 m, calibrated on validation worlds. Land cover: vegetation is tree, every open surface that is no "
+        "road counts as other paved."
+    ),
+    "featup-world": (
+        "As mst-world, with a small backbone whose features are drawn up to 1 m cells by a joint bilateral upsampler "
+        "that the picture guides."
+    ),
+}
+LIMITS: dict[str, str] = {
+    "mst-world": (
+        "Trained with the heading known to about a degree and the camera at most 20 m off the tile's centre; an "
+        "unknown heading is searched, at 24 times the cost. Coverage is right on such worlds, not promised elsewhere."
+    ),
+    "featup-world": "Those of mst-world.",
+    "segformer-world": "The world's looks are simpler than a photograph's: expect coarse classes on real pictures.",
+    "unet-pseudo-world": "It repeats the errors of the model whose labels it learned from.",
+}
+
+
+def both_views(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
+    """IoU and boundary F-score of a segmenter in panoramas and in tiles: rows of its card, and results."""
+    found: list[Row] = []
+    results: dict[str, Any] = {}
+    for view, what in (("ground", "panoramas"), ("aerial", "tiles")):
+        protocol = TINY if smoke else None
+        result = evaluation.evaluate_segmentation(model, protocol=protocol, view=view) | {"model": name}
+        command, where = f"xview evaluate segmentation --model {name} --view {view}", f"world test, {what}"
+        values = {"mIoU": result["miou"], "boundary F (2 px)": result["boundary_f"]}
+        values |= {f"IoU {k}": v for k, v in result["iou"].items() if v is not None}
+        found += [(where, metric, f"{value:.3f}", command) for metric, value in values.items()]
+        results[f"segmentation {view}"] = result
+    return found, results
+
+
+def position(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
+    """Calibrate a position model on validation worlds, evaluate it on test worlds: rows of its card, and results."""
+    protocol = TINY if smoke else None
+    calibration = evaluation.calibrate_position(model, protocol)
+    result = evaluation.evaluate_position(model, protocol=protocol) | {"model": name}
+    return rows(name, result), {"position": result, "calibration": calibration}
+
+
+def rows(name: str, result: dict[str, Any]) -> list[Row]:
+    """The rows of `evaluate_position`'s result."""
+    command = f"xview evaluate position --model {name}"
+    where = f"world test, {result['n']} tiles, camera up to {result['reach_m']:g} m off-centre"
+    low, high = result["interval"]
+    values = {"mean error m": f"{result['mean_m']:.2f} ({low:.2f}–{high:.2f})"}
+    values["mean error of the tile's centre m"] = f"{result['chance']['mean_m']:.2f}"
+    values["median error m"] = f"{result['median_m']:.2f}"
+    values |= {f"within {k} m %": f"{result[f'r@{k}m']:.1f}" for k in (1, 3, 5, 10)}
+    values |= {f"true place in the first {k} regions %": f"{result[f'region_r@{k}']:.1f}" for k in (1, 3)}
+    values |= {f"coverage of the {mass} set %": f"{share:.1f}" for mass, share in result["coverage"].items()}
+    land = result["landcover"]
+    values["land-cover mIoU"] = f"{land['miou']:.3f}"
+    values |= {f"land-cover IoU {k}": f"{v:.3f}" for k, v in land["iou"].items() if v is not None}
+    values["land-cover mIoU of the commonest class"] = f"{land['chance']:.3f}"
+    return [(where, metric, value, command) for metric, value in values.items()]

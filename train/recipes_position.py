@@ -1,0 +1,45 @@
+"""The recipes of the position models."""
+
+from train.engine import Settings
+from train.recipe import Recipe
+
+OURS = {"overhead": 16, "rings": 24, "vector": 64}  # the street branch of the small models
+TINY = {"size": 64, "overhead": 8, "rings": 6, "vector": 8}
+
+POSITION: dict[str, Recipe] = {
+    "mst-world": Recipe(
+        "position in a tile and land cover: multi-scale transformer",
+        "position:PositionMethod",
+        Settings(
+            "mst-world", steps=2400, batch=16, learning_rate=1e-3, weight_decay=0.03,
+            model={
+                "size": 128, "embed": 48, "depths": (1, 1, 2, 1), "heads": (2, 4, 8, 8), "drop_path": 0.0,
+                "detail": 8, "stride": 2, **OURS,
+            },
+        ),
+        {
+            "steps": 3, "batch": 2, "model": {
+                "embed": 16, "depths": (1, 1, 1, 1), "heads": (1, 2, 4, 8), "group": 4, "detail": 8, "stride": 2,
+                **TINY,
+            },
+        },
+    ),
+    "featup-world": Recipe(
+        "position in a tile and land cover: ResNet-10 and joint bilateral upsampler",
+        "position:PositionMethod",
+        Settings(
+            "featup-world", steps=2000, batch=16, learning_rate=1e-3, weight_decay=0.03,
+            model={
+                "size": 128, "backbone": "resnet10t", "index": 2, "frozen": False, "channels": 48, "factor": 4,
+                "hidden": 96, **OURS,
+            },
+            options={"family": "featup"},
+        ),
+        {
+            "steps": 3, "batch": 2, "options": {"family": "featup"},
+            "model": {
+                "backbone": "resnet10t", "index": 1, "frozen": False, "channels": 8, "factor": 2, "hidden": 16, **TINY,
+            },
+        },
+    ),
+}  # fmt: skip

@@ -1,0 +1,38 @@
+"""The recipes of SegFormer, and of the U-Net that learns from a SegFormer's labels."""
+
+from train.engine import Settings
+from train.recipe import Recipe
+
+TINY = {"widths": (8, 8, 16, 16), "depths": (1, 1, 1, 1), "heads": (1, 1, 2, 2), "decoder": 16}
+PUBLISHED = "nvidia/segformer-b3-finetuned-ade-512-512"
+EPOCHS, PAIRS = 60, 6720  # published epochs; labelled pairs of the training cache
+
+SEGFORMER: dict[str, Recipe] = {
+    "segformer-world": Recipe(
+        "segmentation of both views: small SegFormer",
+        "segformer:SegFormerMethod",
+        Settings("segformer-world", steps=4000, batch=16, learning_rate=1e-3, weight_decay=0.01),
+        {"steps": 4, "batch": 4, "model": TINY},
+    ),
+    "segformer-ade20k": Recipe(
+        f"segmentation of both views: {PUBLISHED}, fine-tuned; cross-entropy, AdamW 3e-5, batch 6, 60 epochs",
+        "segformer:SegFormerMethod",
+        Settings(
+            "segformer-ade20k", steps=EPOCHS * PAIRS // 6, batch=6, learning_rate=3e-5, weight_decay=0.01,
+            options={"start": PUBLISHED, "dice": 0.0, "balance": 0.0},
+        ),
+        {"steps": 2, "batch": 4, "model": TINY, "options": {"dice": 0.0, "balance": 0.0}},
+    ),
+    "unet-pseudo-world": Recipe(
+        "segmentation of aerial tiles: U-Net, ResNet-18, on the labels of segformer-world",
+        "segformer:PseudoLabelMethod",
+        Settings(
+            "unet-pseudo-world", steps=3600, batch=16, learning_rate=1e-3, model={"view": "aerial", "reduce": 2},
+            options={"crop": 224, "scale": 0.1, "colour": 0.3, "teacher": "segformer-world"},
+        ),
+        {
+            "steps": 2, "batch": 2, "model": {"view": "aerial", "channels": (16, 16, 8, 8)},
+            "options": {"crop": 96, "teacher": "tiny"},
+        },
+    ),
+}  # fmt: skip

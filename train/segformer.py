@@ -1,0 +1,164 @@
+"""SegFormer on both views, its fine-tuning from an ADE20K checkpoint, and U-Nets trained on another model's labels."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import segmentation_models_pytorch as smp
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from train import augment
+from train.cache import Cache
+from train.data import class_shares, images, labels, rarity
+from train.engine import Settings
+from train.segmentation import SegmentationMethod
+from xview_demo import zoo
+from xview_demo.data.dataset import open_aerial
+from xview_demo.data.folder import read_folder
+from xview_demo.models.segmentation.segformer import SegFormer
+
+Views = dict[str, tuple[Tensor, Tensor]]  # view → pictures (B, 3, h, w), labels (B, h, w)
+IGNORE = 255
+TINY = "tiny"  # a teacher for smoke runs
+PART = 8  # pictures labelled at once
+
+
+class SegFormerMethod:
+    """Trains `SegFormer`, each step on as many strips as tiles.
+
+    Options: `start` (an ADE20K checkpoint, folder or repository, whose folded head is fine-tuned; "" starts at random),
+    `rows` and `columns` of a strip and `crop` of a tile in pixels, `colour` (strength), `dice` (weight), `balance`
+    (power of the inverse frequency that weighs a class; 0 = all alike, as published).
+    """
+
+    averaged = "model"
+
+    def __init__(self, settings: Settings, cache: Cache) -> None:
+        self.cache, self.settings = cache, settings
+        self.options = {
+            "start": "", "rows": 96, "columns": 256, "crop": 160, "colour": 0.4, "dice": 1.0, "balance": 0.25,
+        } | settings.options  # fmt: skip
+        self.model = self._build()
+        self.modules: dict[str, torch.nn.Module] = {"model": self.model}
+        decay = [p for p in self.model.parameters() if p.dim() > 1]
+        plain = [p for p in self.model.parameters() if p.dim() <= 1]
+        groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimisers: dict[str, torch.optim.Optimizer] = {"model": torch.optim.AdamW(groups, settings.learning_rate)}
+        self.dice = smp.losses.DiceLoss("multiclass", ignore_index=IGNORE, smooth=1.0)
+        self.chances, self.weights = {}, {}
+        for view in ("ground", "aerial"):
+            shares = class_shares(cache, f"{view}_labels")
+            self.chances[view] = torch.from_numpy(rarity(shares))
+            frequency = torch.from_numpy(shares[shares.any(1)].mean(0)).float().clamp_min(1e-4)
+            self.weights[view] = (0.1 / frequency).pow(self.options["balance"]).clamp(0.5, 4.0)
+
+    def _build(self) -> SegFormer:
+        start = self.options["start"]
+        if not start:
+            return SegFormer(**self.settings.model)
+        model = zoo.load(start, task="segmentation")
+        return model.for_classes()
+
+    def batch(self, generator: Generator) -> Views:
+        """Windows of panoramas and of tiles, each picture with its own colours."""
+        found = {}
+        for view, read in (("ground", self._ground), ("aerial", self._aerial)):
+            chances, count = self.chances[view], max(1, self.settings.batch // 2)
+            few = int((chances > 0).sum()) < count
+            dense = torch.multinomial(chances, count, few, generator=generator).numpy()
+            image, truth = read(dense * self.cache.config.dense_every, dense, generator)
+            image = augment.roughen(augment.jitter_colour(image, generator, self.options["colour"]), generator)
+            found[view] = image, truth.long()
+        return found
+
+    def _ground(self, rows: np.ndarray, dense: np.ndarray, generator: Generator) -> tuple[Tensor, Tensor]:
+        image, truth = images(self.cache["ground"], rows), labels(self.cache["ground_labels"], dense)
+        size = int(self.options["rows"]), int(self.options["columns"])
+        return augment.crop_strip(image, truth, generator, *size)[:2]
+
+    def _aerial(self, rows: np.ndarray, dense: np.ndarray, generator: Generator) -> tuple[Tensor, Tensor]:
+        image, truth = images(self.cache["aerial"], rows), labels(self.cache["aerial_labels"], dense)
+        crop = int(self.options["crop"])
+        turn = 90.0 * torch.randint(4, (len(image),), generator=generator)
+        share = crop / image.shape[-1]
+        grid = augment.tile_grid(generator, turn, crop, share=share, offset=0.5 * max(0.0, 1 - share * 1.1), scale=0.1)
+        return augment.cut(image, grid), augment.cut(truth[:, None].float(), grid, "nearest")[:, 0]
+
+    def step(self, batch: Views) -> dict[str, float]:
+        """One update on both views."""
+        report, total = {}, torch.zeros(())
+        for view, (image, truth) in batch.items():
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = self.model(image, panorama=False)
+            logits = logits.float()
+            loss = F.cross_entropy(logits, truth, weight=self.weights[view], ignore_index=IGNORE)
+            if self.options["dice"]:
+                loss = loss + self.options["dice"] * self.dice(logits, truth)
+            total = total + loss
+            report[view] = loss.item()
+            report[f"{view}_accuracy"] = (logits.detach().argmax(1) == truth).float().mean().item()
+        optimiser = self.optimisers["model"]
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        optimiser.step()
+        return report
+
+
+class PseudoLabelMethod(SegmentationMethod):
+    """Trains the aerial U-Net on the labels that a teacher gives aerial pictures; true labels are never looked at.
+
+    Options, beside those of `SegmentationMethod`: `teacher` (name, folder or repository of a segmentation model, such
+    as an ADE20K SegFormer), `root` (a folder of real pairs whose aerial pictures are labelled; "" takes the worlds').
+    """
+
+    def __init__(self, settings: Settings, cache: Cache) -> None:
+        name, root = settings.options["teacher"], settings.options.get("root", "")
+        teacher = _tiny_teacher() if name == TINY else zoo.load(name, task="segmentation")
+        pictures = real_pictures(Path(root), cache.config.tile_pixels) if root else cache["aerial"]
+        every = 1 if root else cache.config.dense_every
+        dense = np.arange(len(pictures)) if root else cache.dense()
+        arrays = {"aerial": pictures, "aerial_labels": pseudo_labels(teacher, pictures, dense, every)}
+        super().__init__(settings, _Relabelled(arrays, every, dense))  # type: ignore[arg-type]
+
+
+def _tiny_teacher() -> Any:
+    entry = zoo.get("segformer-world")
+    return entry.load_class()(**entry.tiny).eval()
+
+
+class _Relabelled:
+    """What the U-Net's method reads of a cache: pictures and labels."""
+
+    def __init__(self, arrays: dict[str, np.ndarray], every: int, dense: np.ndarray) -> None:
+        self.arrays, self.config, self._dense = arrays, SimpleNamespace(dense_every=every), dense
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
+
+    def dense(self) -> np.ndarray:
+        return self._dense
+
+
+@torch.inference_mode()
+def pseudo_labels(teacher: Any, pictures: np.ndarray, rows: np.ndarray, every: int = 1) -> np.ndarray:
+    """The most probable class of each pixel of some rows of (N, P, P, 3) uint8 pictures.
+
+    Returns:
+        (N / every, P, P) uint8; row r of the pictures is row r // every here, rows that were not asked for are 0.
+    """
+    found = np.zeros((-(-len(pictures) // every), *pictures.shape[1:3]), np.uint8)
+    for start in range(0, len(rows), PART):
+        part = rows[start : start + PART]
+        found[part // every] = teacher.predict(images(pictures, part), panorama=False)[0].numpy()
+    return found
+
+
+def real_pictures(root: Path, pixels: int) -> np.ndarray:
+    """Aerial pictures of a folder of pairs, (N, pixels, pixels, 3) uint8, at 0.25 m/px where the scale is known."""
+    views = [open_aerial(item) for item in read_folder(root).aerial]
+    tiles = [view.tile(pixels * 0.25 if view.metres_per_pixel else None, pixels) for view in views]
+    return (torch.stack(tiles).permute(0, 2, 3, 1) * 255 + 0.5).clamp(0, 255).to(torch.uint8).numpy()
