@@ -14,7 +14,8 @@ LAYERS = (
     {"files", "geometry", "classes", "outputs", "metrics"},
     {"rasters", "images", "georeference", "views"},
     {"models", "world"},
-    {"tiles", "data", "zoo", "composed", "gallery", "recognition", "viz", "evaluation"},
+    {"tiles", "data", "zoo", "composed", "gallery", "recognition", "viz", "viz_position", "evaluation"},
+    {"locating"},
     {"localizer"},
     {"cli", "ui"},
 )

@@ -21,6 +21,7 @@ from xview_demo.files import atomic_path, write_json
 from xview_demo.gallery import Gallery
 from xview_demo.geometry import resize
 from xview_demo.geometry.regions import Region
+from xview_demo.locating import Locating
 from xview_demo.outputs import Depth, Localization, Match, Segmentation, Synthesis
 from xview_demo.views import AerialView, GroundView
 
@@ -36,7 +37,9 @@ PARTS = {
     "segmentation_ground": ("segmentation", "unet-ground-world"),
     "segmentation_aerial": ("segmentation", "unet-aerial-world"),
     "depth": ("depth", "depth-world"),
+    "position": ("position", "mst-world"),
 }
+OPTIONAL = ("position",)  # parts that a localizer does without where their weights are not bundled
 FORMAT = 1
 
 
@@ -52,7 +55,7 @@ class _Known:
         return scores, torch.full_like(scores, self.heading)
 
 
-class GeoLocalizer:
+class GeoLocalizer(Locating):
     """The models of every task, composed.
 
     Build one with `from_pretrained` (everything) or `from_zoo` (chosen parts); models are loaded at first use.
@@ -104,7 +107,7 @@ class GeoLocalizer:
         """
         options: dict[str, Any] = {"device": device, "dtype": dtype, "local_files_only": local_files_only}
         if source is None:
-            geo = cls({part: name for part, (_, name) in PARTS.items()}, **options)
+            geo = cls(_present({part: name for part, (_, name) in PARTS.items()}), **options)
             geo._check_bundled()
             return geo
         folder = Path(source)
@@ -139,6 +142,7 @@ class GeoLocalizer:
         segmentation_ground: str | None = PARTS["segmentation_ground"][1],
         segmentation_aerial: str | None = PARTS["segmentation_aerial"][1],
         depth: str | None = PARTS["depth"][1],
+        position: str | None = PARTS["position"][1],
         device: str | torch.device | None = None,
         dtype: str | torch.dtype = "auto",
         local_files_only: bool = False,
@@ -146,14 +150,14 @@ class GeoLocalizer:
         """Pick the parts: each a name of `list_models()`, a directory or a repository; None leaves it out."""
         chosen = {
             "matching": matching, "synthesis": synthesis, "segmentation_ground": segmentation_ground,
-            "segmentation_aerial": segmentation_aerial, "depth": depth,
+            "segmentation_aerial": segmentation_aerial, "depth": depth, "position": position,
         }  # fmt: skip
         for part, name in chosen.items():
             if name is not None and name in zoo.ZOO:
                 zoo._check_task(name, zoo.ZOO[name].task, PARTS[part][0])
             elif name is not None and "/" not in name and not os.path.isdir(name):
                 zoo.get(name)
-        return cls(chosen, device=device, dtype=dtype, local_files_only=local_files_only)
+        return cls(_present(chosen), device=device, dtype=dtype, local_files_only=local_files_only)
 
     def _check_bundled(self) -> None:
         for name in self.names.values():
@@ -374,6 +378,11 @@ def _match(
         distance_m=float(away[i]) if away is not None and known else None,
         heading=float(headings[i]),
     )
+
+
+def _present(parts: dict[str, Any]) -> dict[str, Any]:
+    """The parts without the optional ones whose own weights are not bundled."""
+    return {p: n for p, n in parts.items() if p not in OPTIONAL or n != PARTS[p][1] or zoo.is_bundled(n)}
 
 
 def _several(views: Any) -> list[Any]:

@@ -127,6 +127,9 @@ class Match:
     latlon: LatLon | None  # degrees WGS84, the tile's centre
     distance_m: float | None = None  # metres from the query's known place to the tile's centre
     heading: float | None = None  # degrees clockwise from north, the query's heading if this tile is right
+    position: LatLon | None = None  # degrees WGS84, where in the tile the query was taken; None = not refined
+    position_error_m: float | None = None  # metres from the query's known place to that position
+    uncertainty_m: float | None = None  # metres, mean error of that position over tiles and cells
 
     def to_dict(self) -> dict[str, Any]:
         """Every field."""
@@ -137,7 +140,14 @@ class Match:
             "latlon": _place(self.latlon),
             "distance_m": _number(self.distance_m, 3),
             "heading": _number(self.heading, 3),
+            **self._refinement(),
         }
+
+    def _refinement(self) -> dict[str, Any]:
+        if self.position is None:
+            return {}
+        metres = {name: _number(getattr(self, name), 3) for name in ("position_error_m", "uncertainty_m")}
+        return {"position": _place(self.position), **metres}
 
 
 @dataclass(frozen=True)
@@ -198,10 +208,17 @@ class Pose:
     latlon: LatLon | None  # degrees WGS84 of that cell
     heading: float | None  # degrees clockwise from north
     confidence: float  # 0–1, the mass of the best region
-    regions: tuple[Region, ...] = ()  # smallest set holding the asked mass, split into connected parts
+    regions: tuple[Region, ...] = ()  # smallest set holding the asked mass, split into connected parts, best first
+    pixel: tuple[float, float] | None = None  # (column, row) of that cell in the aerial picture given
+    cell_metres: float | None = None  # ground size of a cell
+    mass: float = 0.9  # probability that the regions hold together
+    entropy: float | None = None  # bits, of the heat map
+    expected_error_m: float | None = None  # metres, mean distance to the truth if the heat map is right
+    sightline: np.ndarray | None = None  # (H, W) in [0, 1], what the camera is thought to see, near it more
+    landcover: Segmentation | None = None  # of the tile the heat map covers
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field but the heat map, of which only the size is told."""
+        """Every field but the maps, of which the size, and of the land cover the area shares, are told."""
         return {
             "size": list(self.heatmap.shape),
             "east_north": [_number(self.east_north[0], 3), _number(self.east_north[1], 3)],
@@ -209,6 +226,12 @@ class Pose:
             "heading": _number(self.heading, 3),
             "confidence": _number(self.confidence),
             "regions": [region.to_dict() for region in self.regions],
+            "pixel": None if self.pixel is None else [_number(value, 2) for value in self.pixel],
+            "cell_metres": _number(self.cell_metres),
+            "mass": _number(self.mass),
+            "entropy_bits": _number(self.entropy, 3),
+            "expected_error_m": _number(self.expected_error_m, 3),
+            "landcover": None if self.landcover is None else self.landcover.to_dict(),
         }
 
 

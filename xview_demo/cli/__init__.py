@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from xview_demo.cli import evaluate, galleries, views, worlds
+from xview_demo.cli import evaluate, galleries, positions, views, worlds
 
 app = typer.Typer(
     name="xview",
@@ -25,6 +25,7 @@ app.command()(views.synthesize)
 app.command()(views.segment)
 app.command()(views.depth)
 app.command()(views.localize)
+app.command()(positions.locate)
 app.add_typer(galleries.app, name="gallery")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(worlds.bench_app, name="bench")

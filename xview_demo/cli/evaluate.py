@@ -19,6 +19,13 @@ class Known(StrEnum):
     unknown = "unknown"
 
 
+class View(StrEnum):
+    """Which pictures are segmented."""
+
+    ground = "ground"
+    aerial = "aerial"
+
+
 HeadingKnown = Annotated[Known, typer.Option("--heading", help="Is the query's heading told?")]
 Count = Annotated[int, typer.Option("--n", min=1, help="How many pictures.")]
 
@@ -61,13 +68,17 @@ def segmentation(
     model: Annotated[
         str, typer.Option("--model", help="unet-ground-world, unet-aerial-world or another.")
     ] = "unet-ground-world",
+    view: Annotated[
+        View | None, typer.Option("--view", help="For models that read both; panoramas if left out.")
+    ] = None,
     n: Count = 200,
     as_json: Json = False,
 ) -> None:
-    """Compare classes with the truth: IoU of each class and their mean."""
+    """Compare classes with the truth: IoU and boundary F-score of each class and their means."""
     from xview_demo.evaluation import evaluate_segmentation
 
-    result = evaluate_segmentation(model, n=n, progress=common.progress("worlds"))
+    chosen = None if view is None else view.value
+    result = evaluate_segmentation(model, n=n, view=chosen, progress=common.progress("worlds"))
     common.say(result, _text(result), as_json)
 
 
@@ -84,12 +95,43 @@ def depth(
     common.say(result, _text(result), as_json)
 
 
+@app.command()
+def position(
+    model: Annotated[str, typer.Option("--model", help="The position model.")] = "mst-world",
+    n: Count = 500,
+    reach: Annotated[
+        float, typer.Option("--reach", min=0.0, max=30.0, help="Metres from tile centre to camera, at most.")
+    ] = 20.0,
+    as_json: Json = False,
+) -> None:
+    """Find the camera inside a tile: metre errors, regions, coverage of the stated mass, and land cover."""
+    from xview_demo.evaluation import evaluate_position
+
+    result = evaluate_position(model, n=n, reach=reach, progress=common.progress("worlds"))
+    common.say(result, _text(result), as_json)
+
+
+@app.command()
+def refinement(
+    matcher: Annotated[str, typer.Option("--matcher", help="The matcher.")] = "azimuth-world",
+    model: Annotated[str, typer.Option("--model", help="The position model.")] = "mst-world",
+    n: Count = 200,
+    as_json: Json = False,
+) -> None:
+    """Compare the metre error of correct matches before and after the position in their tile is found."""
+    from xview_demo.evaluation import evaluate_refinement
+
+    result = evaluate_refinement(matcher, model, n=n, progress=common.progress("worlds"))
+    common.say(result, _text(result), as_json)
+
+
 class Task(StrEnum):
     """What is measured on real pairs."""
 
     matching = "matching"
     synthesis = "synthesis"
     segmentation = "segmentation"
+    position = "position"
 
 
 @app.command()
@@ -113,6 +155,8 @@ def real(
     elif task == Task.synthesis:
         methods = (model,) if model else ("bird-eye", "xfork-world")
         result = evaluation.evaluate_real_synthesis(root, methods, metres_per_pixel=scales)
+    elif task == Task.position:
+        result = evaluation.evaluate_real_position(root, model or "mst-world", metres_per_pixel=scales)
     else:
         result = evaluation.evaluate_real_segmentation(root, model or "unet-ground-world")
     common.say(result, _text(result), as_json)

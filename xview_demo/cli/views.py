@@ -96,6 +96,9 @@ def localize(
     region: Annotated[
         str | None, typer.Option("--region", help="lat,lon,radius_m or lat0,lon0,lat1,lon1 or corners lat,lon;…")
     ] = None,
+    refine: Annotated[
+        int, typer.Option("--refine", min=0, help="Find the position inside that many of the best tiles.")
+    ] = 0,
     figure: Annotated[Path | None, typer.Option("--figure", help="Write a picture of the matches.")] = None,
     geojson: Annotated[Path | None, typer.Option("--geojson", help="Write the matches as GeoJSON.")] = None,
     model: Model = None,
@@ -110,6 +113,8 @@ def localize(
     geo = common.localizer(model, device)
     area = common.gallery_of(gallery, geo)
     result = geo.localize(view, area, top_k=top_k, region=place)
+    if refine:
+        result = geo.refine(view, area, result, count=refine)
     summary = result.to_dict()
     if figure is not None:
         summary["picture"] = common.write(viz.localization_figure(view, area, result), figure)
@@ -126,6 +131,9 @@ def _matches_text(result: Any) -> str:
         lat, lon = match.latlon or (float("nan"), float("nan"))
         away = "" if match.distance_m is None else f"  {match.distance_m:8.1f} m from the known position"
         rows.append(f"{match.rank:>3}  {match.score:.3f}  {lat:.6f}, {lon:.6f}  {match.tile}{away}")
+        if match.position is not None:
+            lat, lon = match.position
+            rows.append(f"     in it: {lat:.6f}, {lon:.6f}, give or take {match.uncertainty_m:.1f} m")
     if result.heading is not None:
         rows.append(f"heading {result.heading:.1f}° clockwise from north")
     rows.append(f"confidence {result.confidence:.0%}")

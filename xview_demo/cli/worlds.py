@@ -23,6 +23,20 @@ def bench_world_command(seed: Seed = 950_000, device: Device = None, as_json: Js
     common.say(result, text, as_json)
 
 
+@bench_app.command("sightline")
+def bench_sightline_command(
+    pixels: Annotated[int, typer.Option("--pixels", min=16, max=1024, help="Side of the map.")] = 256,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Time one sightline map (a quarter of a million rays) made at once and by a plain loop."""
+    from xview_demo.geometry.sightline import bench_sightline
+
+    result = bench_sightline(pixels=pixels, seed=seed)
+    text = f"{result['milliseconds']:.1f} ms, {result['speedup']:.0f} times as fast as the loop"
+    common.say(result, text, as_json)
+
+
 def world(
     out: Annotated[Path, typer.Option("--out", help="The directory to write into.")],
     seed: Seed = 950_000,
