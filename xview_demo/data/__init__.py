@@ -6,6 +6,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from xview_demo.data.brooklyn_queens import read_brooklyn_queens
 from xview_demo.data.cvact import read_cvact
 from xview_demo.data.cvusa import read_cvusa
 from xview_demo.data.dataset import PairDataset
@@ -20,6 +21,7 @@ READERS: dict[str, Callable[..., PairIndex]] = {
     "cvusa": read_cvusa,
     "cvact": read_cvact,
     "vigor": read_vigor,
+    "brooklyn-queens": read_brooklyn_queens,
     "ucf-op": read_lists,
     "folder": read_folder,
     "world": read_world,
@@ -45,6 +47,7 @@ __all__ = [
     "PairIndex",
     "WorldPlace",
     "read",
+    "read_brooklyn_queens",
     "read_cvact",
     "read_cvusa",
     "read_folder",
