@@ -90,7 +90,7 @@ def test_a_gallery_of_another_encoder_is_refused(tiny, area, picture):
     other = Gallery(area.tiles, area.descriptors, "someone else")
     with pytest.raises(GalleryError, match="someone else"):
         tiny.localize(GroundView(picture), other)
-    with pytest.raises(ModelError, match="leave rerank out"):
+    with pytest.raises(ModelError, match="No model named 'oracle'"):
         tiny.localize(GroundView(picture), area, rerank="oracle")
 
 

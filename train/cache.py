@@ -7,7 +7,6 @@ scales and rotations can be cut out of them. Depth and classes are kept for ever
 import hashlib
 import json
 import multiprocessing
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from xview_demo.errors import DataError
-from xview_demo.files import write_json
+from xview_demo.files import cache_root, write_json
 
 Factory = Callable[..., Any]
 
@@ -78,9 +77,8 @@ SMOKE = CacheConfig(worlds=2, per_world=8, size=240.0, resolution=1.0, dense_eve
 
 
 def default_root() -> Path:
-    """The user's cache folder: $XVIEW_CACHE, else $XDG_CACHE_HOME/xview_demo, else ~/.cache/xview_demo."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("XVIEW_CACHE") or home / "xview_demo")
+    """The folder of all caches (see `files.cache_root`)."""
+    return cache_root()
 
 
 def _open(folder: Path, config: CacheConfig, mode: str) -> dict[str, np.ndarray]:

@@ -27,6 +27,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _remove(temporary)
 
 
+def cache_root() -> Path:
+    """The user's cache folder: $XVIEW_CACHE, else $XDG_CACHE_HOME/xview_demo, else ~/.cache/xview_demo."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("XVIEW_CACHE") or home / "xview_demo")
+
+
 def write_json(path: str | os.PathLike[str], content: Any) -> Path:
     """Write `content` as indented JSON, atomically; returns the path."""
     with atomic_path(path) as temporary:

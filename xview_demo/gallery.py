@@ -24,7 +24,7 @@ from xview_demo.files import atomic_path, write_json
 from xview_demo.geometry.geodesy import distance_m
 from xview_demo.geometry.regions import Region, region_mask
 from xview_demo.images import encode_jpeg, write_image
-from xview_demo.tiles import AerialView, GroundView, TileSource, View, tiles_of
+from xview_demo.tiles import AerialView, GroundView, Tile, TileSource, View, encoder_for, tiles_of
 
 FORMAT = 1
 KINDS = ("aerial", "ground")
@@ -49,18 +49,6 @@ class Scorer(Protocol):
 
     def score(self, query: torch.Tensor, reference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores (Q, N), higher is better, and headings (Q, N) in degrees, of queries (Q, D) and references (N, D)."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One row of `tiles.parquet`."""
-
-    name: str
-    latitude: float = math.nan  # degrees WGS84 of the centre; NaN = unknown
-    longitude: float = math.nan  # degrees
-    metres_per_pixel: float = math.nan  # NaN = unknown
-    heading: float = math.nan  # degrees clockwise from north, galleries of ground views; NaN = unknown
-    file: str | None = None  # picture, relative to the gallery's folder or absolute
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +97,7 @@ class Gallery:
 
         Args:
             source: a World, a folder, a CSV or a GeoTIFF (`tiles.tiles_of` says what is accepted).
-            encoder: usually a `GeoLocalizer`.
+            encoder: usually a `GeoLocalizer`; photographs are encoded by its `places`, where it has that part.
             path: folder to keep it in, replaced if it holds a gallery; None = in memory only.
             tile_metres, stride_metres: size and distance of tiles cut from a World or GeoTIFF.
             kind: "aerial", or "ground" for a gallery of street-level pictures (encoder needs `embed_ground`).
@@ -129,6 +117,7 @@ class Gallery:
             source, tile_metres=tile_metres, stride_metres=stride_metres, pixels=pixels, kind=kind, utm_zone=utm_zone
         )
         cut = found.kind in ("world", "ortho")
+        encoder = encoder_for(kind, encoder)
         about: dict[str, Any] = {
             "fingerprint": encoder.fingerprint,
             "kind": kind,
@@ -214,6 +203,7 @@ class Gallery:
 
     def check(self, encoder: Encoder) -> None:
         """Raise `GalleryError` unless `encoder` is the one that made the descriptors."""
+        encoder = encoder_for(self.kind, encoder)
         if encoder.fingerprint != self.fingerprint:
             raise GalleryError(
                 f"This gallery was encoded by {self.fingerprint}, the query would be encoded by {encoder.fingerprint}: "

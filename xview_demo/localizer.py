@@ -3,7 +3,6 @@
 A ground view goes in; its aerial view, classes, depth, descriptors, and its place in a gallery come out.
 """
 
-import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -22,7 +21,10 @@ from xview_demo.gallery import Gallery
 from xview_demo.geometry import resize
 from xview_demo.geometry.regions import Region
 from xview_demo.locating import Locating
-from xview_demo.outputs import Depth, Localization, Match, Segmentation, Synthesis
+from xview_demo.models.hub import digest
+from xview_demo.outputs import Depth, Localization, Segmentation, Synthesis
+from xview_demo.recognition import PlaceRecognizer
+from xview_demo.recognition.ranking import answer
 from xview_demo.views import AerialView, GroundView
 
 TILE_METRES, TILE_PIXELS = 64.0, 256
@@ -38,8 +40,9 @@ PARTS = {
     "segmentation_aerial": ("segmentation", "unet-aerial-world"),
     "depth": ("depth", "depth-world"),
     "position": ("position", "mst-world"),
+    "places": ("places", "geowarp-vgg16-gem-world"),
 }
-OPTIONAL = ("position",)  # parts that a localizer does without where their weights are not bundled
+OPTIONAL = ("position", "places")  # parts that a localizer does without where their weights are not bundled
 FORMAT = 1
 
 
@@ -82,6 +85,7 @@ class GeoLocalizer(Locating):
         self._local = local_files_only
         self._folders: dict[str, Path] = {}
         self._models: dict[str, Any] = {}
+        self._recognizers: dict[str, PlaceRecognizer] = {}
 
     @classmethod
     def from_pretrained(
@@ -143,14 +147,19 @@ class GeoLocalizer(Locating):
         segmentation_aerial: str | None = PARTS["segmentation_aerial"][1],
         depth: str | None = PARTS["depth"][1],
         position: str | None = PARTS["position"][1],
+        places: str | None = PARTS["places"][1],
         device: str | torch.device | None = None,
         dtype: str | torch.dtype = "auto",
         local_files_only: bool = False,
     ) -> Self:
-        """Pick the parts: each a name of `list_models()`, a directory or a repository; None leaves it out."""
+        """Pick the parts: each a name of `list_models()`, a directory or a repository; None leaves it out.
+
+        `places` encodes galleries of photographs; without it the matcher does.
+        """
         chosen = {
             "matching": matching, "synthesis": synthesis, "segmentation_ground": segmentation_ground,
             "segmentation_aerial": segmentation_aerial, "depth": depth, "position": position,
+            "places": places,
         }  # fmt: skip
         for part, name in chosen.items():
             if name is not None and name in zoo.ZOO:
@@ -216,11 +225,17 @@ class GeoLocalizer(Locating):
     @cached_property
     def fingerprint(self) -> str:
         """Name and hash of the matcher's weights: changes whenever the descriptors would."""
-        model = self._part("matching")
-        digest = hashlib.sha256()
-        for name, value in sorted(model.state_dict().items()):
-            digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
-        return f"{Path(self.names['matching']).name}:{digest.hexdigest()[:12]}"
+        return f"{Path(self.names['matching']).name}:{digest(self._part('matching'))}"
+
+    @cached_property
+    def places(self) -> PlaceRecognizer | None:
+        """What encodes and searches galleries of photographs; None without that part, the matcher then does."""
+        return self._recognizer(self.names["places"]) if "places" in self.names else None
+
+    def _recognizer(self, name: str) -> PlaceRecognizer:
+        if name not in self._recognizers:
+            self._recognizers[name] = PlaceRecognizer(self._part("places", name), name, self.device)
+        return self._recognizers[name]
 
     # Descriptors
 
@@ -327,57 +342,46 @@ class GeoLocalizer(Locating):
         top_k: int = 10,
         region: Region | None = None,
         rerank: str | None = None,
+        rerank_k: int = 5,
+        rerank_below: float | None = None,
     ) -> Localization:
         """Where a view was taken, among the tiles of a gallery.
 
         With a known heading the descriptors are compared at that heading, otherwise over all headings, and the
         heading of each match is found with it. The confidence is the best tile's probability: a softmax over the
-        scores with a temperature fitted on validation worlds.
+        scores with a temperature fitted on validation worlds. Photographs of a gallery tell no heading.
 
         Args:
             view: the query.
-            gallery: built by this localizer's matcher.
+            gallery: built by this localizer; of aerial tiles, or of photographs (kind "ground").
             top_k: number of matches.
             region: search only there (see `Gallery.mask`).
-            rerank: name of a second-stage model; none exists yet.
+            rerank: name, folder or repository of a model of the task "places", which puts the first `rerank_k` of a
+                gallery of photographs into a new order; `Match.warp` then tells the evidence.
+            rerank_k: how many are re-ranked.
+            rerank_below: re-rank only when the confidence is lower than this (0–1).
 
         Raises:
             GalleryError: the gallery is of another matcher, or the region holds no tile.
+            ModelError: no such re-ranking model, or a gallery that is not of photographs.
         """
-        if rerank is not None:
-            raise ModelError(f"No re-ranking model named {rerank!r}: leave rerank out.")
         gallery.check(self)
+        recognizer = self.places if gallery.kind == "ground" else None
+        query, scorer, temperature = self._compared(view) if recognizer is None else recognizer.query(view)
+        scores, headings = gallery.scores(query, scorer)
+        assert headings is not None
+        reranker = None if rerank is None else self._recognizer(rerank)
+        return answer(
+            view, gallery, scores[0], headings[0], temperature, top_k=top_k, region=region,
+            reranker=reranker, rerank_k=rerank_k, rerank_below=rerank_below,
+        )  # fmt: skip
+
+    def _compared(self, view: GroundView) -> tuple[Tensor, Any, float]:
+        """Descriptor of a view for the matcher, what compares it, and the temperature of the comparison."""
         matcher = self._part("matching")
         query = torch.from_numpy(self.embed_ground(view))
         scorer: Any = matcher if view.heading is None else _Known(matcher, view.heading)
-        scores, headings = gallery.scores(query, scorer)
-        assert headings is not None
-        found, heading = scores[0].astype(np.float64), headings[0]
-        if region is not None:
-            found = np.where(gallery.mask(region), found, -np.inf)
-        temperature = matcher.calibration[0 if view.heading is not None else 1]
-        weight = np.exp((found - found.max()) / temperature)
-        probability = (weight / weight.sum()).astype(np.float32)
-        count = min(max(1, top_k), int(np.isfinite(found).sum()))
-        best = np.argsort(-found, kind="stable")[:count]
-        away = None if view.latlon is None else gallery.distances(view.latlon)
-        matches = tuple(_match(gallery, rank, i, found, heading, away) for rank, i in enumerate(best, 1))
-        return Localization(matches, matches[0].heading, float(probability[best[0]]), probability, view.latlon)
-
-
-def _match(
-    gallery: Gallery, rank: int, i: int, scores: np.ndarray, headings: np.ndarray, away: np.ndarray | None
-) -> Match:
-    latlon = gallery.latlons[i]
-    known = bool(np.isfinite(latlon).all())
-    return Match(
-        rank=rank,
-        score=float(scores[i]),
-        tile=gallery.names[i],
-        latlon=(float(latlon[0]), float(latlon[1])) if known else None,
-        distance_m=float(away[i]) if away is not None and known else None,
-        heading=float(headings[i]),
-    )
+        return query, scorer, float(matcher.calibration[0 if view.heading is not None else 1])
 
 
 def _present(parts: dict[str, Any]) -> dict[str, Any]:

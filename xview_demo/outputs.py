@@ -117,9 +117,30 @@ class Depth:
         }
 
 
+Corners = tuple[tuple[float, float], ...]  # four, from the top left clockwise; x right and y down in [−1, 1]
+
+
+@dataclass(frozen=True)
+class Warp:
+    """What two photographs share, as GeoWarp sees it."""
+
+    similarity: float  # mean cosine of their 225 cells after warping both to the shared region
+    agreeing: int  # cells of 225 that find each other there: the evidence
+    query_corners: Corners  # of the shared region on the query
+    tile_corners: Corners  # on the match
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field."""
+        corners = {k: [[_number(x, 4), _number(y, 4)] for x, y in getattr(self, k)] for k in _CORNERS}
+        return {"similarity": _number(self.similarity), "agreeing_cells": self.agreeing, **corners}
+
+
+_CORNERS = ("query_corners", "tile_corners")
+
+
 @dataclass(frozen=True)
 class Match:
-    """One aerial tile of a gallery, as an answer to a query."""
+    """One tile or photograph of a gallery, as an answer to a query."""
 
     rank: int  # 1 = best
     score: float  # similarity, higher is better; unit-length descriptors: cosine in [-1, 1]
@@ -130,9 +151,11 @@ class Match:
     position: LatLon | None = None  # degrees WGS84, where in the tile the query was taken; None = not refined
     position_error_m: float | None = None  # metres from the query's known place to that position
     uncertainty_m: float | None = None  # metres, mean error of that position over tiles and cells
+    warp: Warp | None = None  # what re-ranking found; None = not re-ranked
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field."""
+        """Every field; `warp` only of a match that was re-ranked, the position only of one that was refined."""
+        again = {} if self.warp is None else {"warp": self.warp.to_dict()}
         return {
             "rank": int(self.rank),
             "score": _number(self.score),
@@ -140,6 +163,7 @@ class Match:
             "latlon": _place(self.latlon),
             "distance_m": _number(self.distance_m, 3),
             "heading": _number(self.heading, 3),
+            **again,
             **self._refinement(),
         }
 

@@ -22,6 +22,18 @@ LIST_NAME = "tiles.csv"
 
 
 @dataclass(frozen=True)
+class Tile:
+    """One row of a gallery's `tiles.parquet`."""
+
+    name: str
+    latitude: float = math.nan  # degrees WGS84 of the centre; NaN = unknown
+    longitude: float = math.nan  # degrees
+    metres_per_pixel: float = math.nan  # NaN = unknown
+    heading: float = math.nan  # degrees clockwise from north, galleries of ground views; NaN = unknown
+    file: str | None = None  # picture, relative to the gallery's folder or absolute
+
+
+@dataclass(frozen=True)
 class TileSource:
     """Tiles to be encoded, opened one after the other."""
 
@@ -80,6 +92,11 @@ def tiles_of(
     if path.suffix.lower() in (".tif", ".tiff", ".vrt"):
         return TileSource("ortho", str(path), None, _ortho(path, tile_metres, stride, pixels), in_files=False)
     raise GalleryError(f"{path.name} is no source of tiles: give a folder, a CSV, a GeoTIFF or a World.")
+
+
+def encoder_for(kind: str, encoder: Any) -> Any:
+    """What encodes tiles of a kind: for photographs the encoder's own recognizer of places, where it has one."""
+    return (getattr(encoder, "places", None) or encoder) if kind == "ground" else encoder
 
 
 def picture_files(folder: Path) -> list[Path]:

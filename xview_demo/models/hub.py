@@ -4,6 +4,7 @@ A model's folder holds `config.json` (the constructor's keywords) and `model.saf
 of a Hugging Face Hub repository.
 """
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any, Self
@@ -84,6 +85,14 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="xview_demo", licen
             reason = " ".join(str(error).split())[:400]
             raise ValueError(f"The weights in {path} do not fit {cls.__name__}: {reason}") from error
         return model.eval()
+
+
+def digest(module: nn.Module) -> str:
+    """Twelve hexadecimal digits that change whenever a weight or buffer does."""
+    found = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        found.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
+    return found.hexdigest()[:12]
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from xview_demo import AerialView, Gallery, World
 from xview_demo.errors import GalleryError, XViewError
-from xview_demo.files import atomic_path
+from xview_demo.files import atomic_path, cache_root
 
 if TYPE_CHECKING:
     from xview_demo.localizer import GeoLocalizer
@@ -71,8 +70,7 @@ class StreetTiles:
 
 def cache_folder() -> Path:
     """Where galleries are kept: `XVIEW_CACHE`, else `xview_demo` in the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "xview_demo"
-    return Path(os.environ.get("XVIEW_CACHE", default)) / "galleries"
+    return cache_root() / "galleries"
 
 
 def world_gallery(geo: "GeoLocalizer", seed: float | None, biome: str | None, told: Told | None = None) -> Gallery:

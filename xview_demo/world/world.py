@@ -218,13 +218,17 @@ class World:
     def photos(
         self, sites: Sequence[Site], *, headings: Sequence[float] | None = None, hfov: float = 70.0,
         height: int = 384, width: int = 512, seed: int = 0, supersample: int = 1, camera_height: float | None = None,
+        later: bool = False,
     ) -> GroundBatch:  # fmt: skip
-        """Level pinhole pictures with square pixels, towards `headings` (default along the street)."""
+        """Level pinhole pictures with square pixels, towards `headings` (default along the street).
+
+        With `later` they are of the moment of the aerial pictures: other sun, often another season, cars moved.
+        """
         rng = self._rng("photo", seed)
         heading = self._headings(sites, [s.heading for s in sites] if headings is None else headings)
         east, north, eye, above = self._cameras(sites, rng, camera_height)
         rays = render.perspective_rays(east, north, eye, heading, height * supersample, width * supersample, hfov)
-        colour, depth, labels = render.render(self.ground_scene, rays)
+        colour, depth, labels = render.render(self.aerial_scene if later else self.ground_scene, rays)
         return self._ground_batch(colour, depth, labels, heading, above, rng, supersample)
 
     def _headings(self, sites: Sequence[Site], headings: Sequence[float] | None) -> Tensor:
