@@ -1,6 +1,7 @@
 """Position inside a tile and land cover: cross-entropy and Dice, the sightline map, the position and its density."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import segmentation_models_pytorch as smp
@@ -75,7 +76,7 @@ class PositionMethod:
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
         self.cache, self.settings = cache, settings
-        self.options = {
+        self.options: dict[str, Any] = {
             "family": "mst", "own": 0.25, "colour": 0.7, "noise": 1.0, "landcover": 1.0, "sightline": 5.0,
             "position": 10.0, "density": 1.0, "pretrained": False,
         } | settings.options  # fmt: skip
@@ -134,7 +135,7 @@ class PositionMethod:
         losses = position_losses(found, batch)
         optimiser = self.optimisers["model"]
         optimiser.zero_grad(set_to_none=True)
-        sum(self.options[name] * loss for name, loss in losses.items()).backward()  # type: ignore[union-attr]
+        torch.stack([self.options[name] * loss for name, loss in losses.items()]).sum().backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         optimiser.step()
         best = found.density.detach().flatten(1).argmax(1)

@@ -30,8 +30,8 @@ POSITION: dict[str, Recipe] = {
         Settings(
             "featup-world", steps=2000, batch=16, learning_rate=1e-3, weight_decay=0.03,
             model={
-                "size": 128, "backbone": "resnet10t", "index": 2, "frozen": False, "channels": 48, "factor": 4,
-                "hidden": 96, **OURS,
+                "size": 128, "backbone": "resnet10t", "index": 2, "frozen": False, "channels": 32, "factor": 4,
+                "key": 16, "radius": 2, "hidden": 96, **OURS,
             },
             options={"family": "featup"},
         ),

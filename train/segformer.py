@@ -38,7 +38,7 @@ class SegFormerMethod:
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
         self.cache, self.settings = cache, settings
-        self.options = {
+        self.options: dict[str, Any] = {
             "start": "", "rows": 96, "columns": 256, "crop": 160, "colour": 0.4, "dice": 1.0, "balance": 0.25,
         } | settings.options  # fmt: skip
         self.model = self._build()

@@ -196,7 +196,9 @@ def _refined(
 ) -> Match:  # fmt: skip
     index = gallery.names.index(match.tile)
     turned = view if view.heading is not None or match.heading is None else replace(view, heading=match.heading)
-    pose = locate_in(turned, gallery.tile(index))
+    tile = gallery.tile(index)
+    assert isinstance(tile, AerialView)
+    pose = locate_in(turned, tile)
     if pose.latlon is None or pose.expected_error_m is None:
         return match
     chance = np.asarray(found.probability, dtype=np.float64)

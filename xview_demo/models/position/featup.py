@@ -3,9 +3,9 @@
 | stage | published | small, trained on the world |
 |---|---|---|
 | tile | (B, 3, 256, 256) | (B, 3, 128, 128), 64 m |
-| backbone | DINO ViT-S/16, frozen: (B, 384, 16, 16) | ResNet-10, trained: (B, 128, 16, 16) at stride 8 → 48 |
-| joint bilateral upsampler | × 16: (B, 384, 256, 256) | × 4: (B, 48, 64, 64) |
-| land cover | 1 × 1: 384 → 1024, norm, GELU, → 4 | 48 → 96 → 4 |
+| backbone | DINO ViT-S/16, frozen: (B, 384, 16, 16) | ResNet-10, trained: (B, 128, 16, 16) at stride 8 → 32 |
+| joint bilateral upsampler | × 16: (B, 384, 256, 256) | × 4: (B, 32, 64, 64) |
+| land cover | 1 × 1: 384 → 1024, norm, GELU, → 4 | 32 → 96 → 4 |
 | street | the backbone, mean: 384 | overhead features 16 × 49 × 49, vector 64 |
 | heat map | cosine with each pixel, land cover → 10 → 1 | and the cell-by-cell cosine, → 2 |
 """
@@ -33,6 +33,7 @@ class FeatUp(PositionModel):
         frozen: keep the backbone as it is in training.
         channels: to which the features are reduced before they are upsampled; 0 = not.
         factor: of the upsampling, a power of two.
+        key, radius: channels of the upsampler's guide and pixels of its neighbourhood.
         hidden: channels of the land-cover head.
         overhead, rings, vector: see `PositionModel`; 0 gives the published street branch.
     """
@@ -47,6 +48,8 @@ class FeatUp(PositionModel):
         frozen: bool = True,
         channels: int = 0,
         factor: int = 16,
+        key: int = 32,
+        radius: int = 3,
         hidden: int = 1024,
         overhead: int = 0,
         rings: int = 24,
@@ -58,7 +61,7 @@ class FeatUp(PositionModel):
         width = int(self.backbone.feature_info.channels()[-1])
         self.reduce = nn.Conv2d(width, channels, 1) if channels else nn.Identity()
         width = channels or width
-        self.upsampler = UpsamplerStack(width, factor)
+        self.upsampler = UpsamplerStack(width, factor, key, radius)
         self.squeeze = nn.Conv2d(width, hidden, 1)
         self.norm = nn.LayerNorm(hidden)
         self.classify = nn.Conv2d(hidden, classes, 1)
