@@ -218,7 +218,7 @@ def evaluate_real_position(
 
 
 def brightest(picture: Tensor) -> tuple[float, float]:
-    """Where a picture (3, H, W) is brightest, (column, row) as fractions of its sides: the middle of what is nearly as bright."""
+    """Where a picture (3, H, W) is brightest, (column, row) as fractions of its sides: middle of the top percent."""
     light = picture.mean(0)
     height, width = light.shape
     rows, columns = torch.nonzero(light >= 0.99 * light.max(), as_tuple=True)
