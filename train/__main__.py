@@ -9,14 +9,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from train import cache as caches
 from train import importing
 from train.engine import Settings, generator_of, train
+from train.places import open_places
 from train.recipes import RECIPES, Recipe, get
 from xview_demo.errors import XViewError
+from xview_demo.world.places import PlaceWorlds
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--threads", type=int, default=0, help="threads of the training (default: all cores)")
     p.add_argument("--fresh", action="store_true", help="forget an unfinished run in --out")
     p.add_argument("--no-evaluation", action="store_true", help="skip the final evaluation and the card")
+    p.add_argument("--root", type=Path, help="a place-recognition folder for geowarp-*, instead of generated worlds")
     p.add_argument("--real", type=Path, help="folder of real pairs to report in the card")
     p.add_argument("--scale", action="append", default=[], help="SET=METRES_PER_PIXEL of a set of real pairs")
     return p
@@ -68,13 +72,17 @@ def run(args: argparse.Namespace) -> Path:
         return caches.build(_worlds(config, args.worlds), args.cache, args.workers)
     recipe = get(args.recipe)
     recipe = recipe.small() if args.smoke else recipe
-    config = _worlds(recipe.cache, args.worlds)
-    folder = caches.build(config, args.cache, 0 if args.smoke else args.workers)
-    data = caches.Cache(folder)
-    out = args.out or folder.parent / "runs" / (args.recipe + ("-smoke" if args.smoke else ""))
+    if isinstance(recipe.cache, PlaceWorlds):
+        data: Any = open_places(recipe.cache, args.root, args.cache, args.worlds)
+        rendered, home = data.fingerprint, args.cache or caches.default_root()
+    else:
+        config = _worlds(recipe.cache, args.worlds)
+        folder = caches.build(config, args.cache, 0 if args.smoke else args.workers)
+        data, home, rendered = caches.Cache(folder), folder.parent, config.fingerprint
+    out = args.out or home / "runs" / (args.recipe + ("-smoke" if args.smoke else ""))
     if args.fresh:
         (out / "checkpoint.pt").unlink(missing_ok=True)
-    settings = replace(recipe.settings, seed=args.seed, cache=config.fingerprint)
+    settings = replace(recipe.settings, seed=args.seed, cache=rendered)
     settings = replace(settings, steps=args.steps) if args.steps else settings
     settings = _paced(settings, recipe, data, out, args.minutes) if args.minutes else settings
     torch.manual_seed(settings.seed)
@@ -85,7 +93,8 @@ def run(args: argparse.Namespace) -> Path:
         from train.cards import Real, finish
 
         real = Real(args.real, tuple(args.scale)) if args.real else None
-        finish(args.recipe, model, settings, out, weights=args.weights, smoke=args.smoke, real=real)
+        places = data.root if isinstance(recipe.cache, PlaceWorlds) else None
+        finish(args.recipe, model, settings, out, weights=args.weights, smoke=args.smoke, real=real, places=places)
     return out
 
 
@@ -93,7 +102,7 @@ def _worlds(config: caches.CacheConfig, worlds: int | None) -> caches.CacheConfi
     return replace(config, worlds=worlds) if worlds else config
 
 
-def _paced(settings: Settings, recipe: Recipe, data: caches.Cache, out: Path, minutes: float) -> Settings:
+def _paced(settings: Settings, recipe: Recipe, data: Any, out: Path, minutes: float) -> Settings:
     """The settings with as many steps as fit into `minutes` at the pace of a trial; a resumed run keeps its own."""
     import json
 

@@ -67,6 +67,7 @@ def finish(
     weights: Path | None = None,
     smoke: bool = False,
     real: Real | None = None,
+    places: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a trained model, save it again (calibrated), and write its card.
 
@@ -78,8 +79,9 @@ def finish(
         weights: folder of bundled weights; gets `<name>/`; with the package's own the card goes to `model_cards`.
         smoke: measure on a tiny world only.
         real: real pairs to report beside the worlds.
+        places: place-recognition folder of a model that was trained on one.
     """
-    rows, results = _measure(name, model, smoke)
+    rows, results = _measure(name, model, smoke) if places is None else _places(name, model, places)
     if real is not None:
         more, results["real"] = _on_real_pairs(name, model, real)
         rows += more
@@ -133,6 +135,23 @@ def _measure(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, A
         values["AbsRel of the best constant per row"] = f"{result['chance']:.3f}"
         return [_row("world test", k, v, command) for k, v in values.items()], {"depth": result}
     return _synthesis(name, model, smoke)
+
+
+def _places(name: str, model: Any, root: Path) -> tuple[list[Row], dict[str, Any]]:
+    """Recall before and after re-ranking on the test split of a folder; calibrated on its validation split."""
+    from xview_demo.evaluation.places import calibrate_places, evaluate_places
+    from xview_demo.recognition import PlaceRecognizer
+
+    results: dict[str, Any] = {"temperature": calibrate_places(model, root)}
+    results["places"] = result = evaluate_places([PlaceRecognizer(model, name)], root)
+    where = f"world test photographs, {result['n']:,} queries, {result['gallery']:,} in the gallery"
+    command, found = f"xview evaluate places --model {name}", result["combinations"][name]
+    rows = []
+    for stage, title in (("baseline", "retrieval"), ("reranked", f"first {result['rerank_k']} re-ranked")):
+        rows += [_row(f"{where}, {title}", f"{k.upper()} %", f"{v:.1f}", command) for k, v in found[stage].items()]
+        seconds = found["seconds_per_query"][stage]
+        rows.append(_row(f"{where}, {title}", "seconds per query", f"{seconds:.2f}", command))
+    return rows, results
 
 
 def _row(where: str, metric: str, value: str, command: str) -> Row:

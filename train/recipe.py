@@ -7,6 +7,8 @@ from typing import Any
 
 from train.cache import SMOKE, TRAIN, CacheConfig
 from train.engine import Settings
+from xview_demo.world.places import SMOKE as SMOKE_PLACES
+from xview_demo.world.places import PlaceWorlds
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Recipe:
     method: str  # module:class below `train`
     settings: Settings
     smoke: dict[str, Any] = field(default_factory=dict)  # settings of the one-minute version
-    cache: CacheConfig = TRAIN
+    cache: CacheConfig | PlaceWorlds = TRAIN  # what is rendered for it
 
     def load(self) -> Callable[..., Any]:
         """The method's class."""
@@ -26,4 +28,5 @@ class Recipe:
 
     def small(self) -> "Recipe":
         """The one-minute version: tiny world, tiny model, a few steps."""
-        return replace(self, settings=replace(self.settings, **self.smoke), cache=SMOKE)
+        tiny = SMOKE if isinstance(self.cache, CacheConfig) else SMOKE_PLACES
+        return replace(self, settings=replace(self.settings, **self.smoke), cache=tiny)

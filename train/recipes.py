@@ -2,6 +2,7 @@
 
 from train.engine import Settings
 from train.recipe import Recipe
+from train.recipes_places import PLACES
 from train.recipes_position import POSITION
 from train.recipes_segformer import SEGFORMER
 from train.recipes_synthesis import SYNTHESIS
@@ -38,6 +39,7 @@ RECIPES: dict[str, Recipe] = {
         {"steps": 4, "batch": 2, "model": TINY_UNET},
     ),
     **SYNTHESIS,
+    **PLACES,
     **SEGFORMER,
     **POSITION,
 }  # fmt: skip

@@ -1,0 +1,50 @@
+"""The recipes of place recognition: six combinations of backbone and pooling, narrow enough for one core."""
+
+from typing import Any
+
+from train.engine import Settings
+from train.recipe import Recipe
+from xview_demo.models.reranking.features import POOLINGS
+from xview_demo.world.places import PlaceWorlds
+
+TITLES = {"alexnet": "AlexNet", "vgg16": "VGG16", "resnet50": "ResNet-50"}
+SHAPES: dict[str, tuple[float, int, float]] = {  # width, steps, learning rate of the features
+    "alexnet": (0.5, 1400, 5e-4),
+    "vgg16": (0.125, 900, 1e-3),
+    "resnet50": (0.125, 900, 1e-3),
+}
+PHOTOGRAPH = (144, 192)  # pixels
+
+
+def _recipe(backbone: str, pooling: str) -> Recipe:
+    name = f"geowarp-{backbone}-{pooling}-world"
+    width, steps, rate = SHAPES[backbone]
+    model: dict[str, Any] = {"backbone": backbone, "pooling": pooling}
+    options = {"optimiser": "adam", "rate": 1e-3}
+    tiny = {"refresh": 2, "validate": 2, "validation": 2, "queries": 4, "pool": 8, "negatives": 1, **options}
+    return Recipe(
+        f"places: {TITLES[backbone]} with {'GeM' if pooling == 'gem' else 'NetVLAD'}, then GeoWarp's regressor",
+        "places:PlacesMethod",
+        Settings(
+            name,
+            steps=steps,
+            batch=8,
+            learning_rate=rate,
+            weight_decay=1e-4,
+            average=0.0,
+            model={**model, "width": width, "size": PHOTOGRAPH},
+            options=options,
+        ),  # fmt: skip
+        {
+            "steps": 4,
+            "batch": 2,
+            "options": tiny,
+            "model": {**model, "width": 0.0625, "channels": (8,) * 6, "size": (64, 96)},
+        },  # fmt: skip
+        PlaceWorlds(),
+    )
+
+
+PLACES: dict[str, Recipe] = {
+    f"geowarp-{backbone}-{pooling}-world": _recipe(backbone, pooling) for backbone in TITLES for pooling in POOLINGS
+}
