@@ -21,8 +21,8 @@ def outputs(model):
     strip, tile = torch.rand(2, 3, 128, 512, generator=generator), torch.rand(2, 3, 64, 64, generator=generator)
     name = type(model).__name__
     with torch.no_grad():
-        if name == "AzimuthMatcher":
-            return torch.cat(model(strip, tile), 1)
+        if hasattr(model, "encode_aerial"):
+            return torch.cat(model(strip, tile, **{kind: tile for kind in getattr(model, "needs", ())}), 1)
         if name == "GeoWarp":
             return torch.cat((model.encode(strip)[0].flatten(), model(strip, strip.flip(3)).flatten()))
         if hasattr(model, "draw"):

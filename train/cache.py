@@ -186,6 +186,7 @@ class Cache:
         path = folder / "config.json"
         if not path.is_file():
             raise DataError(f"No cache in {folder}: run `python -m train cache` first.")
+        self.folder = folder
         self.config = CacheConfig(**json.loads(path.read_text()))
         self.arrays = _open(folder, self.config, "r")
         self.worlds = np.flatnonzero(self.arrays["done"])

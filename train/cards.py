@@ -10,6 +10,7 @@ from typing import Any
 
 from train import measures
 from train.engine import Settings
+from train.pictures import with_helpers
 from xview_demo import evaluation, zoo
 from xview_demo.files import atomic_path, write_json
 
@@ -162,6 +163,7 @@ def _matching(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, 
     from xview_demo.evaluation.matching import describe, match
 
     protocol = TINY if smoke else evaluation.Protocol()
+    model = with_helpers(model, tiny=smoke)
     results: dict[str, Any] = {"calibration": evaluation.calibrate(model, TINY if smoke else None)}
     found = describe(model, protocol)
     rows: list[Row] = []

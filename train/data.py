@@ -71,3 +71,9 @@ def rarity(shares: np.ndarray, least: float = 0.003) -> np.ndarray:
     present = shares > least
     often = present.mean(0).clip(1 / len(shares))
     return (present / often).sum(1)
+
+
+def apart(place: Tensor, metres: float) -> Tensor:
+    """(B, B) True where two places (B, 4: world seed, east, north, …) are of different worlds or that far apart."""
+    far = torch.cdist(place[:, 1:3], place[:, 1:3]) > metres
+    return far | (place[:, None, 0] != place[None, :, 0])

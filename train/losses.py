@@ -57,3 +57,41 @@ def depth_loss(prediction: Tensor, sky: Tensor, metres: Tensor, near: float = 60
     total = (error.abs() * weight).sum() / weight.sum().clamp_min(1)
     total = total + (relative * close).sum() / close.sum().clamp_min(1)
     return total + 0.3 * F.binary_cross_entropy_with_logits(sky, metres.isinf().float())
+
+
+def weighted_soft_margin(query: Tensor, reference: Tensor, alpha: float = 10.0, valid: Tensor | None = None) -> Tensor:
+    """Weighted soft margin over a batch, in both directions (Hu et al., CVPR 2018; Regmi & Shah, ICCV 2019).
+
+    The mean of log(1 + exp(α (d_pos − d_ij))) over all wrong pairs, d = 2 − 2·cos the squared distance.
+
+    Args:
+        query, reference: (B, D) of unit length; row i of both shows the same place.
+        alpha: steepness, 10 as published.
+        valid: (B, B) False where a pair is so close on the ground that it must not count as wrong.
+    """
+    distance = 2 - 2 * query @ reference.t()
+    right = distance.diagonal()
+    wrong = _wrong(distance, valid)
+    rows = F.softplus(alpha * (right[:, None] - distance))
+    columns = F.softplus(alpha * (right[None, :] - distance))
+    return (0.5 * (rows + columns) * wrong).sum() / wrong.sum().clamp_min(1)
+
+
+def triplet_margin(query: Tensor, reference: Tensor, margin: float = 0.2, valid: Tensor | None = None) -> Tensor:
+    """Triplet loss max(0, d_pos − d_neg + margin), Euclidean distances, over every wrong tile of the batch.
+
+    Args:
+        query, reference: (B, D) of unit length; row i of both shows the same place.
+        margin: by which a wrong tile must be further away.
+        valid: (B, B) False where a pair is so close on the ground that it must not count as wrong.
+    """
+    distance = (2 - 2 * query @ reference.t()).clamp_min(1e-8).sqrt()
+    wrong = _wrong(distance, valid)
+    loss = F.relu(distance.diagonal()[:, None] - distance + margin)
+    return (loss * wrong).sum() / wrong.sum().clamp_min(1)
+
+
+def _wrong(scores: Tensor, valid: Tensor | None) -> Tensor:
+    """(B, B) the pairs that count as wrong."""
+    off = ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    return off if valid is None else off & valid

@@ -3,6 +3,7 @@
 from train.engine import Settings
 from train.recipe import Recipe
 from train.recipes_places import PLACES
+from train.recipes_ladder import LADDER
 from train.recipes_position import POSITION
 from train.recipes_segformer import SEGFORMER
 from train.recipes_synthesis import SYNTHESIS
@@ -41,6 +42,7 @@ RECIPES: dict[str, Recipe] = {
     **SYNTHESIS,
     **PLACES,
     **SEGFORMER,
+    **LADDER,
     **POSITION,
 }  # fmt: skip
 

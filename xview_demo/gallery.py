@@ -278,7 +278,7 @@ class Gallery:
         """The k best tiles of each query, exactly.
 
         Args:
-            descriptors: (Q, D) array or tensor.
+            descriptors: (Q, D) array or tensor; (Q, K·D) for scorers that take several descriptors of a query.
             k: how many; fewer come back when the gallery, or the region, has fewer.
             region: search only there, see `mask`.
             scorer: None for the inner product (FAISS); else its `score` is used.
@@ -289,7 +289,7 @@ class Gallery:
         Raises:
             GalleryError: descriptors of another length, k below 1, or a region without tiles.
         """
-        query = self._query(descriptors)
+        query = self._query(descriptors, scorer is not None)
         if k < 1:
             raise GalleryError(f"The {k} best tiles cannot be asked for: give k of at least 1.")
         kept = None if region is None else np.flatnonzero(self.mask(region))
@@ -304,7 +304,7 @@ class Gallery:
 
     def scores(self, descriptors: Any, scorer: Scorer | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Scores (Q, N) of every tile and, with a scorer, headings (Q, N) in degrees."""
-        query = self._query(descriptors)
+        query = self._query(descriptors, scorer is not None)
         if scorer is None:
             return query @ self.descriptors.T, None
         scores, headings = self._scored(query, scorer, None)
@@ -334,12 +334,14 @@ class Gallery:
         low, high = known.min(0), known.max(0)
         return f"latitudes {low[0]:.5f} to {high[0]:.5f}, longitudes {low[1]:.5f} to {high[1]:.5f}"
 
-    def _query(self, descriptors: Any) -> np.ndarray:
+    def _query(self, descriptors: Any, several: bool) -> np.ndarray:
+        """Descriptors as an array; a scorer may be given `several` of each query side by side."""
         array = descriptors.detach().cpu().numpy() if isinstance(descriptors, torch.Tensor) else np.asarray(descriptors)
         array = np.ascontiguousarray(np.atleast_2d(array), dtype=np.float32)
-        if array.ndim != 2 or array.shape[1] != self.descriptors.shape[1]:
+        length = self.descriptors.shape[1]
+        if array.ndim != 2 or (array.shape[1] != length and not (several and array.shape[1] % length == 0)):
             raise GalleryError(
-                f"Query descriptors of shape {array.shape} do not fit this gallery's {self.descriptors.shape[1]} "
+                f"Query descriptors of shape {array.shape} do not fit this gallery's {length} "
                 "dimensions: encode the query with the model that built the gallery."
             )
         return array

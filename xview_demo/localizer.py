@@ -4,8 +4,8 @@ A ground view goes in; its aerial view, classes, depth, descriptors, and its pla
 """
 
 import os
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xview_demo import zoo
+from xview_demo.composed import Composed
 from xview_demo.errors import ModelError
 from xview_demo.files import atomic_path, write_json
 from xview_demo.gallery import Gallery
@@ -244,11 +245,18 @@ class GeoLocalizer(Locating):
 
         A view with a known heading is turned to north first; otherwise the descriptor is in the camera's own frame.
         """
+        return self._described(views, self._composed().encode_ground)
+
+    def _composed(self) -> Composed:
+        """The matcher with this localizer's synthesis and segmentation, for those that look at more than the strip."""
+        parts = ("synthesis", "segmentation_aerial")
+        return Composed(self._part("matching"), *(partial(self._part, part) for part in parts))
+
+    def _described(self, views: Sequence[GroundView] | GroundView, encode: Callable[..., Tensor]) -> np.ndarray:
         strips = [view.strip(north=view.heading is not None) for view in _several(views)]
-        model = self._part("matching")
         image = torch.stack([s for s, _ in strips]).to(self.device)
         mask = torch.stack([m for _, m in strips]).to(self.device)
-        return self._run(model.encode_ground, image, mask).float().cpu().numpy()
+        return self._run(encode, image, mask).float().cpu().numpy()
 
     def embed_aerial(self, views: Sequence[AerialView] | AerialView) -> np.ndarray:
         """Descriptors (N, D) float32, unit length, of tiles 64 m wide; they depend on the tile alone."""
@@ -379,7 +387,8 @@ class GeoLocalizer(Locating):
     def _compared(self, view: GroundView) -> tuple[Tensor, Any, float]:
         """Descriptor of a view for the matcher, what compares it, and the temperature of the comparison."""
         matcher = self._part("matching")
-        query = torch.from_numpy(self.embed_ground(view))
+        encode = self._composed().encode_turned if view.heading is None else self._composed().encode_ground
+        query = torch.from_numpy(self._described(view, encode))
         scorer: Any = matcher if view.heading is None else _Known(matcher, view.heading)
         return query, scorer, float(matcher.calibration[0 if view.heading is not None else 1])
 

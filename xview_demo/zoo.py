@@ -75,6 +75,47 @@ TINY_SEGFORMER: dict[str, Any] = {
     "decoder": 16,
 }
 
+TINY_STREAMS: dict[str, Any] = {
+    "channels": (8, 8, 8, 8), "features": 16, "aerial_size": 32, "ground_size": (16, 64), "turns": 4,
+}  # fmt: skip
+TINY_VGG: dict[str, Any] = {
+    "layers": (8, "M", 8, "M", 16, "M"), "batch_norm": True, "features": 16, "aerial_size": 32,
+    "ground_size": (16, 64), "turns": 4,
+}  # fmt: skip
+
+
+def _ladder(home: str, summary: str, tiny: dict[str, Any]) -> Entry:
+    return Entry("matching", f"matching.{home}", summary, view="both", tiny=tiny)
+
+
+LADDER: dict[str, Entry] = {
+    "two-stream-world": _ladder("two_stream:TwoStream", "two streams, panorama and tile", TINY_STREAMS),
+    "two-stream-synthetic-world": _ladder(
+        "two_stream:TwoStream", "two streams, synthetic aerial view and tile", TINY_STREAMS | {"query": "synthetic"}
+    ),
+    "joint-feature-world": _ladder(
+        "joint_feature:JointFeature", "joint features of panorama, tile and synthetic view", TINY_STREAMS
+    ),
+    "feature-fusion-world": _ladder(
+        "feature_fusion:FeatureFusion", "panorama and synthetic view fused, on frozen joint features",
+        {"joint": TINY_STREAMS, "features": 16, "turns": 4},
+    ),
+    "joint-fusion-vgg-world": _ladder(
+        "joint_fusion_vgg:JointFusionVGG", "panorama, synthetic view and its classes fused by a 1×1 convolution",
+        TINY_VGG,
+    ),
+    "gasc-fusion-world": _ladder(
+        "gasc_fusion:GascFusion", "panorama, synthetic view and its classes fused by a network", TINY_VGG
+    ),
+}  # fmt: skip
+
+TINY_SEGFORMER: dict[str, Any] = {
+    "widths": (8, 8, 16, 16),
+    "depths": (1, 1, 1, 1),
+    "heads": (1, 1, 2, 2),
+    "decoder": 16,
+}
+
 ZOO: dict[str, Entry] = {
     "azimuth-world": Entry(
         "matching",
@@ -83,6 +124,7 @@ ZOO: dict[str, Entry] = {
         view="both",
         tiny={"channels": 4, "widths": (8, 8, 16, 16)},
     ),
+    **LADDER,
     "xfork-world": Entry(
         "synthesis",
         "synthesis.xfork:XForkGenerator",

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xview_demo import metrics
+from xview_demo.composed import Composed, composed
 from xview_demo.errors import XViewError
 from xview_demo.evaluation.protocol import VALIDATION, Progress, Protocol, model_of, places
 from xview_demo.geometry import roll_columns
@@ -19,7 +20,7 @@ class Descriptors:
     """Descriptors of a protocol: of the queries both ways, and of the gallery."""
 
     north: Tensor  # (Q, D) queries turned to north
-    own: Tensor  # (Q, D) queries as the camera stood
+    own: Tensor  # (Q, D) queries as the camera stood; (Q, turns·D) of matchers that are given several headings
     gallery: Tensor  # (N, D)
     headings: np.ndarray  # (Q,) degrees
     right: np.ndarray  # (Q, N) bool
@@ -32,13 +33,14 @@ class Descriptors:
 
 @torch.inference_mode()
 def describe(matcher: Any, protocol: Protocol, progress: Progress | None = None, world: Any = None) -> Descriptors:
-    """Encode the queries and tiles of a protocol."""
+    """Encode the queries and tiles of a protocol; a matcher (or `Composed`) that needs more of a query gets it made."""
+    encoder = matcher if isinstance(matcher, Composed) else composed(matcher)
     north, own, gallery, headings, rights = [], [], [], [], []
     for place in places(protocol, progress, world):
         heading = place.ground.headings
-        own.append(matcher.encode_ground(place.ground.colour))
-        north.append(matcher.encode_ground(roll_columns(place.ground.colour, -heading)))
-        gallery.append(torch.cat([matcher.encode_aerial(part) for part in place.aerial.split(32)]))
+        own.append(encoder.encode_turned(place.ground.colour))
+        north.append(encoder.encode_ground(roll_columns(place.ground.colour, -heading)))
+        gallery.append(torch.cat([encoder.encode_aerial(part) for part in place.aerial.split(32)]))
         headings.append(heading.numpy())
         rights.append(place.right)
     sizes = np.cumsum([0, *(len(g) for g in gallery)])

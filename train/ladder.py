@@ -1,0 +1,291 @@
+"""The ladder of matchers of the source systems: their losses, on aligned pairs of the world.
+
+Panorama, synthetic view and classes are turned together with the tile by multiples of 90°, so pairs stay aligned.
+Synthetic views and classes are made once per cache by bundled models (`train.pictures`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from train import augment
+from train.cache import Cache
+from train.data import apart, draw, images, neighbours, pairs
+from train.engine import Settings
+from train.losses import triplet_margin, weighted_soft_margin
+from train.pictures import fingerprint, pictures, tiny_model, with_helpers
+from xview_demo import zoo
+from xview_demo.errors import ModelError
+from xview_demo.files import atomic_path
+from xview_demo.models.matching.aligned import AlignedMatcher
+from xview_demo.models.matching.feature_fusion import FeatureFusion
+from xview_demo.models.matching.gasc_fusion import GascFusion
+from xview_demo.models.matching.joint_feature import JointFeature
+from xview_demo.models.matching.joint_fusion_vgg import JointFusionVGG
+from xview_demo.models.matching.two_stream import TwoStream
+
+TILE_METRES = 64.0
+
+
+@dataclass
+class LadderBatch:
+    """Aligned pictures: the strip's centre column is up in all others."""
+
+    strip: Tensor  # (B, 3, H, W)
+    tile: Tensor  # (B, 3, P, P)
+    made: dict[str, Tensor]  # kind → (B, 3, S, S)
+    valid: Tensor  # (B, B) False where two places are too close to count as different
+
+
+class LadderMethod:
+    """Trains an `AlignedMatcher`; a family says what it is and what its vectors and loss are.
+
+    Options: `worlds` per batch, `apart` (metres between places that count as different), `offset` (metres) and `scale`
+    of the tile, `colour` (strength), `alpha` (of the soft margin), `size` (pixels of a tile's and a synthetic view's
+    side), `reduce` (pixels of a strip averaged into one), `helpers` ("bundled", or "tiny" for random ones in smoke
+    runs).
+    """
+
+    averaged = "model"
+
+    def __init__(self, settings: Settings, cache: Cache) -> None:
+        self.cache, self.settings = cache, settings
+        self.options: dict[str, Any] = {
+            "worlds": 4, "apart": 12.0, "offset": 3.0, "scale": 0.05, "colour": 0.7, "alpha": 10.0, "size": 128,
+            "reduce": 2, "helpers": "bundled",
+        }  # fmt: skip
+        self.options |= settings.options
+        self.tiny = self.options["helpers"] == "tiny"
+        self.model = self.build()
+        self.modules: dict[str, nn.Module] = {"model": self.model}
+        self.made = pictures(cache, with_helpers(self.model, self.tiny), self.needs(), int(self.options["size"]))
+        groups = [group | {"weight_decay": settings.weight_decay} for group in self.groups()]
+        self.optimisers: dict[str, torch.optim.Optimizer] = {"model": torch.optim.AdamW(groups, settings.learning_rate)}
+
+    def build(self) -> AlignedMatcher:
+        """The model, before training."""
+        raise ModelError(f"{type(self).__name__} does not say what it trains.")
+
+    def needs(self) -> Sequence[str]:
+        """Which pictures of the query the training looks at."""
+        return self.model.needs
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameters by learning rate."""
+        return [{"params": [p for p in self.model.parameters() if p.requires_grad]}]
+
+    def helper(self, name: str) -> Any:
+        """A trained model that this one builds on, or a tiny random one."""
+        return tiny_model(name) if self.tiny else zoo.load(name)
+
+    def batch(self, generator: Generator) -> Any:
+        """Neighbouring places, turned by quarters, each view with its own colours."""
+        rows = neighbours(self.cache, int(self.options["worlds"]), self.settings.batch, generator)
+        return self.aligned(rows, generator)
+
+    def aligned(self, rows: np.ndarray, generator: Generator) -> LadderBatch:
+        """The batch of chosen samples."""
+        o, config = self.options, self.cache.config
+        sample = pairs(self.cache, rows, ground=(o["reduce"], o["reduce"]))
+        quarters = torch.randint(4, (len(rows),), generator=generator)
+        columns = quarters * (sample.ground.shape[-1] // 4)
+        grid = augment.tile_grid(
+            generator, quarters * 90.0, int(o["size"]), share=TILE_METRES / config.tile_metres,
+            offset=o["offset"] / config.tile_metres, scale=o["scale"],
+        )  # fmt: skip
+        strip = self._disturb(augment.roll(sample.ground, columns), generator)
+        tile = self._disturb(augment.cut(sample.aerial, grid), generator)
+        centred = (grid - grid.mean((1, 2), keepdim=True)) * (config.tile_metres / TILE_METRES)
+        made = {kind: augment.cut(images(array, rows), centred) for kind, array in self.made.items()}
+        return LadderBatch(strip, tile, made, apart(sample.place, o["apart"]))
+
+    def _disturb(self, image: Tensor, generator: Generator) -> Tensor:
+        return augment.roughen(augment.jitter_colour(image, generator, self.options["colour"]), generator)
+
+    def vectors(self, batch: Any) -> tuple[Tensor, ...]:
+        """Descriptors (B, D) of queries and tiles, and of whatever else the loss needs."""
+        return self.model(batch.strip, batch.tile, **batch.made)
+
+    def loss(self, vectors: tuple[Tensor, ...], valid: Tensor) -> Tensor:
+        """The loss of a batch."""
+        return weighted_soft_margin(vectors[0], vectors[1], self.options["alpha"], valid)
+
+    def step(self, batch: Any) -> dict[str, float]:
+        """One update; logs the loss and the share of queries found within the batch."""
+        with torch.autocast("cpu", torch.bfloat16):
+            vectors = self.vectors(batch)
+        loss = self.loss(vectors, batch.valid)
+        optimiser = self.optimisers["model"]
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        optimiser.step()
+        found = (vectors[0] @ vectors[1].t()).detach().argmax(1) == torch.arange(len(vectors[0]))
+        return {"loss": loss.item(), "r1": found.float().mean().item()}
+
+
+class TwoStreamMethod(LadderMethod):
+    """Trains `TwoStream`."""
+
+    def build(self) -> TwoStream:
+        """The model, before training."""
+        return TwoStream(**self.settings.model)
+
+
+class JointFeatureMethod(LadderMethod):
+    """Trains `JointFeature` with (10·L(ground, aerial) + 1·L(synthetic, aerial)) / 11.
+
+    Option `start`: a trained two-stream network to start from, as published; None starts from nothing.
+    """
+
+    model: JointFeature
+
+    def build(self) -> JointFeature:
+        """The model, before training."""
+        model = JointFeature(**self.settings.model)
+        if self.options.get("start"):
+            model.start_from(self.helper(self.options["start"]))
+        return model
+
+    def needs(self) -> Sequence[str]:
+        """The synthetic view, whichever of the two is the query later."""
+        return ("synthetic",)
+
+    def vectors(self, batch: LadderBatch) -> tuple[Tensor, ...]:
+        """Ground, aerial, synthetic."""
+        model = self.model
+        synthetic = model.synthetic_features(batch.made["synthetic"])
+        return model.ground_features(batch.strip), model.aerial_features(batch.tile), synthetic
+
+    def loss(self, vectors: tuple[Tensor, ...], valid: Tensor) -> Tensor:
+        """The published mixture."""
+        ground, aerial, synthetic = vectors
+        alpha = self.options["alpha"]
+        first = weighted_soft_margin(ground, aerial, alpha, valid)
+        return (10 * first + weighted_soft_margin(synthetic, aerial, alpha, valid)) / 11
+
+
+@dataclass
+class FeatureBatch:
+    """Joint features of a batch, each (B, F)."""
+
+    ground: Tensor
+    aerial: Tensor
+    synthetic: Tensor
+    valid: Tensor  # (B, B)
+
+
+class FeatureFusionMethod(LadderMethod):
+    """Trains the linear layers of `FeatureFusion` on joint features exported from the training split.
+
+    Options: `joint` (the trained `JointFeature`), `views` (times each place is exported, with other colours and turns).
+    """
+
+    model: FeatureFusion
+
+    def __init__(self, settings: Settings, cache: Cache) -> None:
+        super().__init__(settings, cache)
+        self.features = self._exported()
+
+    def build(self) -> FeatureFusion:
+        """The model with the trained joint features."""
+        joint = self.helper(self.options.get("joint", "joint-feature-world"))
+        if not isinstance(joint, JointFeature):
+            raise ModelError(f"The option joint names a {type(joint).__name__}: name a JointFeature.")
+        model = FeatureFusion(joint=_keywords(joint), **self.settings.model)
+        model.joint.load_state_dict(joint.state_dict())
+        return model
+
+    @torch.no_grad()
+    def _exported(self) -> np.ndarray:
+        """(views, N, 3, F) float32: ground, aerial, synthetic of every sample, kept beside the cache."""
+        joint, views = self.model.joint, int(self.options.get("views", 1))
+        made = Path(str(getattr(self.made["synthetic"], "filename", ""))).parent.name  # names the helpers' weights
+        name = f"features-{fingerprint(joint)}-{made}-{views}-{self.settings.seed}.npy"
+        path, samples = self.cache.folder / name, self.cache.samples()
+        if path.is_file():
+            return np.load(path, mmap_mode="r")
+        found = np.zeros((views, len(self.cache["ground"]), 3, joint.features), np.float32)
+        for view in range(views):
+            for start in range(0, len(samples), 32):
+                rows = samples[start : start + 32]
+                generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + view * 10_007 + int(rows[0]))
+                batch = self.aligned(rows, generator)
+                parts = (
+                    joint.ground_features(batch.strip),
+                    joint.aerial_features(batch.tile),
+                    joint.synthetic_features(batch.made["synthetic"]),
+                )
+                found[view, rows] = torch.stack(parts, 1).numpy()
+        with atomic_path(path) as temporary:
+            np.save(temporary, found)
+        return found
+
+    def batch(self, generator: Generator) -> FeatureBatch:
+        """Features of places from all worlds."""
+        rows = draw(self.cache.samples(), self.settings.batch, generator)
+        view = int(torch.randint(len(self.features), (), generator=generator))
+        ground, aerial, synthetic = torch.from_numpy(np.asarray(self.features[view, rows])).unbind(1)
+        place = torch.from_numpy(self.cache["place"][rows])
+        return FeatureBatch(ground, aerial, synthetic, apart(place, self.options["apart"]))
+
+    def vectors(self, batch: FeatureBatch) -> tuple[Tensor, ...]:
+        """Fused query, projected tile."""
+        query, reference = self.model.fuse(batch.ground, batch.synthetic), self.model.project(batch.aerial)
+        return nn.functional.normalize(query.float(), dim=1), nn.functional.normalize(reference.float(), dim=1)
+
+
+class JointFusionVGGMethod(LadderMethod):
+    """Trains `JointFusionVGG`; option `auxiliary` weighs the loss between synthetic view and tile."""
+
+    model: JointFusionVGG
+
+    def build(self) -> JointFusionVGG:
+        """The model, before training."""
+        return JointFusionVGG(**self.settings.model)
+
+    def vectors(self, batch: LadderBatch) -> tuple[Tensor, ...]:
+        """Query, tile, and the synthetic view described as a tile."""
+        return *super().vectors(batch), self.model.encode_aerial(batch.made["synthetic"])
+
+    def loss(self, vectors: tuple[Tensor, ...], valid: Tensor) -> Tensor:
+        """Weighted soft margin of query and tile, and of synthetic view and tile."""
+        query, reference, synthetic = vectors
+        alpha, weight = self.options["alpha"], self.options.get("auxiliary", 0.5)
+        auxiliary = weighted_soft_margin(synthetic, reference, alpha, valid)
+        return weighted_soft_margin(query, reference, alpha, valid) + weight * auxiliary
+
+
+class GascFusionMethod(LadderMethod):
+    """Trains `GascFusion` with the triplet loss.
+
+    Options: `margin`, `slow` (learning rate of the encoders over that of the fusion networks: 0.1 as published, where
+    the encoders start from ImageNet).
+    """
+
+    model: GascFusion
+
+    def build(self) -> GascFusion:
+        """The model, before training."""
+        return GascFusion(**self.settings.model)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Encoders, and the rest."""
+        slow = self.model.encoders()
+        known = {id(p) for p in slow}
+        rest = [p for p in self.model.parameters() if id(p) not in known]
+        return [{"params": slow, "lr": self.settings.learning_rate * self.options.get("slow", 1.0)}, {"params": rest}]
+
+    def loss(self, vectors: tuple[Tensor, ...], valid: Tensor) -> Tensor:
+        """Triplet margin loss."""
+        return triplet_margin(vectors[0], vectors[1], self.options.get("margin", 0.2), valid)
+
+
+def _keywords(model: AlignedMatcher) -> Mapping[str, Any]:
+    """Constructor keywords of a model."""
+    return dict(model._hub_mixin_config or {})  # type: ignore[arg-type]
