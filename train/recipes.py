@@ -2,8 +2,8 @@
 
 from train.engine import Settings
 from train.recipe import Recipe
-from train.recipes_places import PLACES
 from train.recipes_ladder import LADDER
+from train.recipes_places import PLACES
 from train.recipes_position import POSITION
 from train.recipes_segformer import SEGFORMER
 from train.recipes_synthesis import SYNTHESIS
