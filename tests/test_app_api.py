@@ -25,6 +25,7 @@ def test_only_the_four_tabs_are_offered(client):
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == {
         "/localize",
         "/synthesize",
+        "/compare_synthesis",
         "/segment",
         "/world",
     }

@@ -16,8 +16,10 @@ import torch
 from train import cache as caches
 from train import importing
 from train.engine import Settings, generator_of, train
+from train.pairs import open_pairs
 from train.places import open_places
-from train.recipes import RECIPES, Recipe, get
+from train.recipes import PRESETS, RECIPES, Recipe, get
+from xview_demo import zoo
 from xview_demo.errors import XViewError
 from xview_demo.world.places import PlaceWorlds
 
@@ -39,7 +41,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--threads", type=int, default=0, help="threads of the training (default: all cores)")
     p.add_argument("--fresh", action="store_true", help="forget an unfinished run in --out")
     p.add_argument("--no-evaluation", action="store_true", help="skip the final evaluation and the card")
-    p.add_argument("--root", type=Path, help="a place-recognition folder for geowarp-*, instead of generated worlds")
+    p.add_argument("--data", help="train on a real data set instead of the worlds: cvusa, cvact, vigor, folder, …")
+    p.add_argument("--root", type=Path, help="folder of that data set, or of photographs for geowarp-*")
+    p.add_argument("--split", default="train", help="split of that data set")
     p.add_argument("--real", type=Path, help="folder of real pairs to report in the card")
     p.add_argument("--scale", action="append", default=[], help="SET=METRES_PER_PIXEL of a set of real pairs")
     return p
@@ -52,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return importing.main(given[1:])
     args = parser().parse_args(given)
     if args.list or not args.recipe:
-        for name, recipe in RECIPES.items():
+        for name, recipe in (RECIPES | PRESETS).items():
             s = recipe.settings
             print(f"{name:20} {recipe.summary} ({s.steps} steps of {s.batch})")
         return 0
@@ -75,6 +79,9 @@ def run(args: argparse.Namespace) -> Path:
     if isinstance(recipe.cache, PlaceWorlds):
         data: Any = open_places(recipe.cache, args.root, args.cache, args.worlds)
         rendered, home = data.fingerprint, args.cache or caches.default_root()
+    elif args.data or recipe.data:
+        data = open_pairs(args.data or recipe.data or "", args.root, args.split, _worlds(recipe.cache, args.worlds))
+        rendered, home = data.config.fingerprint, args.cache or Path.cwd()
     else:
         config = _worlds(recipe.cache, args.worlds)
         folder = caches.build(config, args.cache, 0 if args.smoke else args.workers)
@@ -89,7 +96,7 @@ def run(args: argparse.Namespace) -> Path:
     model = train(settings, recipe.load()(settings, data), out)
     model.save_pretrained(out / "model")  # type: ignore[operator]
     print(f"weights: {out / 'model'}")
-    if not args.no_evaluation:
+    if not args.no_evaluation and args.recipe in zoo.ZOO:
         from train.cards import Real, finish
 
         real = Real(args.real, tuple(args.scale)) if args.real else None

@@ -40,8 +40,36 @@ ABOUT: dict[str, str] = {
         "The X-Fork generator of Regmi & Borji (2018) at 128 pixels, drawn up to 256. Beyond the source, it takes the "
         "bird's-eye projection of the panorama as a second input and gives logits of the eight classes."
     ),
+    "xfork-edges-world": (
+        "The edge variant of the X-Fork generator: Canny edges (50/100) of the panorama are a fourth channel. "
+        "Otherwise as `xfork-world`."
+    ),
+    "xseq-world": (
+        "X-Seq (Regmi & Borji 2018): one generator draws the aerial view, a second segments what was drawn, its "
+        "gradient scaled by 0.1 in the first; each is judged by a conditional PatchGAN. Beyond the source, the "
+        "bird's-eye projection is a second input."
+    ),
+    "pix2pix-world": (
+        "The single-output baseline that X-Fork and X-Seq extend: the panorama alone in, the aerial view alone out, "
+        "judged together with the panorama. No bird's-eye projection: it shows what that adds."
+    ),
+    "xfork-ground-world": (
+        "X-Fork from above to the street: an aerial tile in, the panorama from its middle and its classes out. Beyond "
+        "the source, the tile's ground as the camera sees it is a second input."
+    ),
+    "rgbds-world": (
+        "A small Swin transformer reads colour, depth and classes of the panorama, a decoder of deconvolutions draws "
+        "the aerial view. Beyond the source, the decoder sees the bird's-eye projection and the pixels set down where "
+        "their depth says. Depth and classes of a query come from `depth-world` and `unet-ground-world`."
+    ),
+    "clip-diffusion-world": (
+        "Latent diffusion whose U-Net attends to the patch tokens of a small vision tower, the small sibling of Stable "
+        "Diffusion 1.4 with CLIP ViT-B/32. Beyond the source, the latents of the bird's-eye projection are further "
+        "input channels; numbers are given with and without them. Every seed gives another view."
+    ),
     **measures.ABOUT,
 }
+NEEDED = {"rgbds-world": ("depth-world", "unet-ground-world")}  # what estimates a query's depth and classes
 LIMITS: dict[str, str] = {
     "azimuth-world": (
         "Trained on full panoramas of a procedural world: photographs with a narrow field of view are accepted but "
@@ -54,6 +82,14 @@ LIMITS: dict[str, str] = {
     "xfork-world": (
         "What the panorama does not show (roofs, what lies behind façades) is invented or blurred; colours are those "
         "of the world's sensors. Meant for full panoramas with ±45° of elevation."
+    ),
+    "xfork-ground-world": (
+        "A tile does not show façades: they are invented or blurred. The camera is taken to stand 2.5 m above "
+        "the middle."
+    ),
+    "clip-diffusion-world": (
+        "What the panorama does not show is invented, differently for each seed: not evidence of what is there. Meant "
+        "for full panoramas with ±45° of elevation."
     ),
     **measures.LIMITS,
 }
@@ -182,19 +218,22 @@ def _matching(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, 
 
 def _synthesis(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
     """Compare with the bird's-eye view and the mean tile; needs the bundled aerial segmenter and matcher."""
-    judges = ("unet-aerial-world", "azimuth-world")
+    above = model.draws == "aerial"
+    judges = ("unet-aerial-world" if above else "unet-ground-world", "azimuth-world", *NEEDED.get(name, ()))
     missing = [judge for judge in judges if not zoo.is_folder_of_weights(zoo.WEIGHTS / judge)]
     if missing and not smoke:
         print(f"no evaluation: {' and '.join(missing)} must be trained and bundled first")
     if missing:
         return [], {}
     options: dict[str, Any] = {"protocol": TINY} if smoke else {}
-    result = evaluation.evaluate_synthesis(("bird-eye", model), **options)
+    floor = "bird-eye" if above else "street-eye"
+    result = evaluation.evaluate_synthesis((floor, model), ablate=model.samples, **options)
     methods = _named(result["methods"], name, model)
+    command = f"xview evaluate synthesis --method {floor} --method {name}" + (" --ablate" if model.samples else "")
     rows = []
     for method, values in methods.items():
         for metric, value in values.items():
-            rows.append(_row(f"world test, {method}", metric, f"{value:.3f}", "xview evaluate synthesis"))
+            rows.append(_row(f"world test, {method}", metric, f"{value:.3f}", command))
     return rows, {"synthesis": {**result, "model": name, "methods": methods}}
 
 
@@ -220,7 +259,7 @@ def _on_real_pairs(name: str, model: Any, real: Real) -> tuple[list[Row], dict[s
         for kind, result in results["labels"].items():
             where = f"{result['n']} real views (validation only), {kind}, mIoU {result['chance']:.3f} by chance"
             rows.append(_row(where, "mIoU", f"{result['miou']:.3f}", command))
-    elif task == "synthesis":
+    elif task == "synthesis" and model.draws == "aerial":
         results = evaluation.evaluate_real_synthesis(real.folder, ("bird-eye", model), metres_per_pixel=scales)
         for method, values in _named(results["methods"], name, model).items():
             where = f"{results['n']} real pairs (validation only), {method}"
@@ -230,7 +269,7 @@ def _on_real_pairs(name: str, model: Any, real: Real) -> tuple[list[Row], dict[s
 
 def _named(methods: dict[str, Any], name: str, model: Any) -> dict[str, Any]:
     """Results by method, with the name of the weights in place of the class's."""
-    return {(name if k == type(model).__name__ else k): v for k, v in methods.items()}
+    return {k.replace(type(model).__name__, name): v for k, v in methods.items()}
 
 
 def card(name: str, settings: Settings, rows: list[Row], parameters: int, minutes: float) -> str:

@@ -43,6 +43,7 @@ class Method(Protocol):
     modules: dict[str, nn.Module]
     optimisers: dict[str, torch.optim.Optimizer]
     averaged: str  # name of the module whose running average is the result
+    # and, if it has a schedule of its own: schedule(step, settings) → factor of the learning rate
 
     def batch(self, generator: torch.Generator) -> Any:
         """Draw a batch."""
@@ -143,13 +144,14 @@ def train(
         base = {name: [g["initial_lr"] for g in o.param_groups] for name, o in method.optimisers.items()}
     for module in method.modules.values():
         module.train()
+    schedule = getattr(method, "schedule", cosine)
     began = saved = time.monotonic()
     sums: dict[str, float] = {}
     with (out / "log.jsonl").open("a") as log, tqdm(total=settings.steps, initial=start, desc=settings.recipe) as bar:
         for step in range(start, settings.steps):
             for name, optimiser in method.optimisers.items():
                 for group, rate in zip(optimiser.param_groups, base[name], strict=True):
-                    group["initial_lr"], group["lr"] = rate, rate * cosine(step, settings)
+                    group["initial_lr"], group["lr"] = rate, rate * schedule(step, settings)
             torch.manual_seed(settings.seed * 1_000_003 + step)
             report = method.step(method.batch(generator_of(settings.seed, step)))
             average.update(method.modules[method.averaged], step)

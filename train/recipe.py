@@ -20,6 +20,7 @@ class Recipe:
     settings: Settings
     smoke: dict[str, Any] = field(default_factory=dict)  # settings of the one-minute version
     cache: CacheConfig | PlaceWorlds = TRAIN  # what is rendered for it
+    data: str | None = None  # the data set it is for; None = the worlds of the cache
 
     def load(self) -> Callable[..., Any]:
         """The method's class."""

@@ -6,7 +6,7 @@ from train.recipes_ladder import LADDER
 from train.recipes_places import PLACES
 from train.recipes_position import POSITION
 from train.recipes_segformer import SEGFORMER
-from train.recipes_synthesis import SYNTHESIS
+from train.recipes_synthesis import PRESETS, SYNTHESIS
 from xview_demo.errors import XViewError
 
 TINY_UNET = {"channels": (16, 16, 8, 8)}
@@ -48,7 +48,8 @@ RECIPES: dict[str, Recipe] = {
 
 
 def get(name: str) -> Recipe:
-    """A recipe by name; an unknown name gets the list."""
-    if name not in RECIPES:
-        raise XViewError(f"No recipe named {name!r}. Available: {', '.join(RECIPES)}.")
-    return RECIPES[name]
+    """A recipe or preset by name; an unknown name gets the list."""
+    known = RECIPES | PRESETS
+    if name not in known:
+        raise XViewError(f"No recipe named {name!r}. Available: {', '.join(known)}.")
+    return known[name]

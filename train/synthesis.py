@@ -1,84 +1,191 @@
-"""X-Fork: adversarial loss (real label 0.9), 100·L1 of the image, and the segmentation."""
+"""The generators that are trained against discriminators: X-Fork, pix2pix, X-Seq, RGBDS.
+
+Adversarial loss (real label 0.9), 100·L1 of the picture, and the segmentation, as Regmi & Borji (CVPR 2018) publish.
+"""
+
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from train import augment
-from train.cache import Cache
 from train.data import draw, images, labels
-from train.engine import Settings
+from train.engine import Settings, cosine
 from xview_demo.classes import PALETTE
-from xview_demo.models.synthesis.bird_eye import BirdEye
+from xview_demo.models.synthesis.interface import GROUND, Query, frame
 from xview_demo.models.synthesis.layers import PatchDiscriminator
+from xview_demo.models.synthesis.rgbds import RGBDSGenerator
 from xview_demo.models.synthesis.xfork import XForkGenerator
+from xview_demo.models.synthesis.xseq import XSeqGenerator
 
-Batch = tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]
+FAMILIES: dict[str, Any] = {"xfork": XForkGenerator, "xseq": XSeqGenerator, "rgbds": RGBDSGenerator}
 
 
-class XForkMethod:
-    """Trains `XForkGenerator` against an unconditional `PatchDiscriminator`.
+@dataclass
+class Views:
+    """A batch of what a generator reads and of what it should draw, turned by the same random angles."""
 
-    Options: `discriminator` (width), `l1` and `segmentation` (weights; λ₂ is 1 ground → aerial as published),
-    `real` (label), `colour` (strength).
+    query: Query  # strips at the cache's size, or tiles; depth and classes where the generator needs them
+    target: Tensor  # (B, 3, rows, columns) in the frame that is drawn
+    truth: Tensor  # (B, rows, columns) classes of the target
+
+
+def draw_views(cache: Any, net: Any, count: int, generator: Generator, colour: float, turn: bool = True) -> Views:
+    """Pairs of a cache as a generator takes them.
+
+    Args:
+        cache: `Cache` or `PairCache`.
+        net: the generator; its `reads`, `draws`, `size`, `metres` and `needs` are looked at.
+        count: B.
+        generator: source of randomness.
+        colour: strength by which the colours of what is read change.
+        turn: whether the camera is turned by a random angle, and the tile with it.
+    """
+    config = cache.config
+    rows = draw(cache.dense(), count, generator)
+    strip = images(cache["ground"], rows)
+    columns = torch.randint(strip.shape[-1] if turn else 1, (count,), generator=generator)
+    strip = augment.roll(strip, columns)
+    if net.reads == GROUND:
+        strip = augment.jitter_colour(strip, generator, colour, grey=0.0)
+    degrees = columns * (360.0 / strip.shape[-1])
+    grid = augment.tile_grid(generator, degrees, net.size, share=net.metres / config.tile_metres)
+    tile = augment.cut(images(cache["aerial"], rows), grid)
+    dense = rows // config.dense_every
+    if net.reads == GROUND:
+        classes = labels(cache["aerial_labels"], dense)
+        truth = augment.cut(classes[:, None].float(), grid, "nearest")[:, 0].long()
+        return Views(Query(strip, **_extras(cache, net.needs, dense, columns)), tile, truth)
+    shape = frame(GROUND, net.size)
+    classes = augment.roll(labels(cache["ground_labels"], dense), columns)
+    truth = F.interpolate(classes[:, None].float(), shape, mode="nearest")[:, 0].long()
+    tile = augment.jitter_colour(tile, generator, colour, grey=0.0)
+    return Views(Query(tile), F.interpolate(strip, shape, mode="area"), truth)
+
+
+def _extras(cache: Any, needs: tuple[str, ...], dense: Any, columns: Tensor) -> dict[str, Any]:
+    """Depth and classes of the strips, turned as they are."""
+    names = {"depth": "depth", "labels": "ground_labels"}
+    return {kind: augment.roll(labels(cache[names[kind]], dense), columns) for kind in needs}
+
+
+def wear(query: Query, generator: Generator, scale: float = 0.15, share: float = 0.05) -> Query:
+    """Depth and classes with the faults of estimates: a wrong scale, waves of error, patches of another class."""
+    if query.depth is None or query.labels is None:
+        return query
+    b, height, width = query.depth.shape
+    waves = augment.normal(generator, (b, 1, 4, 16), scale) + augment.normal(generator, (b, 1, 1, 1), scale)
+    factor = F.interpolate(waves, (height, width), mode="bilinear")[:, 0].exp()
+    patches = F.interpolate((augment.uniform(generator, (b, 1, 12, 48)) < share).float(), (height, width))[:, 0]
+    wrong = torch.randint(8, (b, 1, 1), generator=generator).expand(b, height, width)
+    classes = torch.where(patches > 0, wrong, query.labels.long())
+    return Query(query.image, query.mask, query.camera_height, query.depth * factor, classes)
+
+
+class GanMethod:
+    """Trains a generator of `FAMILIES` against PatchGAN discriminators.
+
+    Options: `family`; `discriminator` (width); `conditional` (judge a picture together with what it was drawn from;
+    X-Seq's segmentation always is); `l1` and `segmentation` (weights; λ₂ is 1 ground → aerial, 10 aerial → ground and
+    100 in X-Seq as published); `real` (label); `colour` (strength); `turn` (random headings); `schedule` ("cosine", or
+    "constant" as published); `wear` (how wrong depth is where it is needed); `imagenet` (start a Swin encoder from
+    timm's weights).
     """
 
     averaged = "generator"
 
-    def __init__(self, settings: Settings, cache: Cache) -> None:
+    def __init__(self, settings: Settings, cache: Any) -> None:
         self.cache, self.settings = cache, settings
-        self.options = {"discriminator": 32, "l1": 100.0, "segmentation": 1.0, "real": 0.9, "colour": 0.4}
+        self.options: dict[str, Any] = {
+            "family": "xfork", "discriminator": 32, "conditional": False, "l1": 100.0, "segmentation": 1.0,
+            "real": 0.9, "colour": 0.4, "turn": True, "schedule": "cosine", "wear": 0.15, "imagenet": False,
+        }  # fmt: skip
         self.options |= settings.options
-        self.generator = XForkGenerator(**settings.model).to(memory_format=torch.channels_last)
-        self.discriminator = PatchDiscriminator(width=int(self.options["discriminator"]))
-        self.discriminator.to(memory_format=torch.channels_last)
-        self.modules: dict[str, torch.nn.Module] = {"generator": self.generator, "discriminator": self.discriminator}
+        o = self.options
+        self.generator = FAMILIES[o["family"]](**settings.model).to(memory_format=torch.channels_last)
+        if o["imagenet"]:
+            self.generator.start_from_imagenet()
+        self.modules: dict[str, torch.nn.Module] = {"generator": self.generator}
+        width, condition = int(o["discriminator"]), 3 if o["conditional"] else 0
+        self.modules["discriminator"] = PatchDiscriminator(width=width, condition=condition)
+        if o["family"] == "xseq":
+            kinds = self.generator.classes or 3
+            self.modules["label_discriminator"] = PatchDiscriminator(kinds, width, condition=3)
+        for module in self.modules.values():
+            module.to(memory_format=torch.channels_last)
         self.optimisers: dict[str, torch.optim.Optimizer] = {
             name: torch.optim.Adam(module.parameters(), settings.learning_rate, betas=(0.5, 0.999))
             for name, module in self.modules.items()
         }
-        self.project = BirdEye(pixels=self.generator.size, metres=self.generator.metres)
 
-    def batch(self, generator: Generator) -> Batch:
-        """Strip, bird's-eye view and mask, its absence, target image, target labels; turned by a random angle."""
-        rows = draw(self.cache.dense(), self.settings.batch, generator)
-        config, size = self.cache.config, self.generator.size
-        strip = images(self.cache["ground"], rows)
-        columns = torch.randint(strip.shape[-1], (len(rows),), generator=generator)
-        strip = augment.jitter_colour(augment.roll(strip, columns), generator, self.options["colour"], grey=0.0)
-        share = self.generator.metres / config.tile_metres
-        turn = columns * (360.0 / strip.shape[-1])
-        grid = augment.tile_grid(generator, turn, size, share=share)
-        target = augment.cut(images(self.cache["aerial"], rows), grid)
-        truth = labels(self.cache["aerial_labels"], rows // config.dense_every)
-        truth = augment.cut(truth[:, None].float(), grid, "nearest")[:, 0].long()
-        overhead = torch.cat(self.project(strip), 1) if self.generator.bird_eye else None
-        small = F.interpolate(strip, (size // 2, 2 * size), mode="area")
-        return small, target, overhead, truth, turn
+    def schedule(self, step: int, settings: Settings) -> float:
+        """Factor of the learning rate."""
+        return 1.0 if self.options["schedule"] == "constant" else cosine(step, settings)
+
+    def batch(self, generator: Generator) -> Views:
+        """Pairs; estimates that the generator needs are worn."""
+        o = self.options
+        views = draw_views(self.cache, self.generator, self.settings.batch, generator, o["colour"], o["turn"])
+        views.query = wear(views.query, generator, o["wear"])
+        return views
+
+    def _draw(self, query: Query) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Picture, segmentation or None, and the picture (B, 3, …) that a conditional discriminator sees beside it."""
+        if isinstance(self.generator, RGBDSGenerator):
+            stack, hint = self.generator.stack(query)
+            image, predicted = self.generator(stack, hint), None
+        else:
+            hint = self.generator.hint(query)
+            image, predicted = self.generator(query.image, hint)
+        return image, predicted, query.image if hint is None else hint[:, :3]
+
+    def _painted(self, truth: Tensor) -> Tensor:
+        """True classes as a generator draws them: one channel each, or in their colours."""
+        if self.generator.classes:
+            return F.one_hot(truth, self.generator.classes).permute(0, 3, 1, 2).float()
+        return torch.from_numpy(PALETTE).float().div(255)[truth].permute(0, 3, 1, 2)
 
     def _segmentation(self, predicted: Tensor, truth: Tensor) -> Tensor:
         if self.generator.classes:
             return F.cross_entropy(predicted, truth)
-        colours = torch.from_numpy(PALETTE).float().div(255)[truth].permute(0, 3, 1, 2)
-        return F.l1_loss(predicted, colours)
+        return F.l1_loss(predicted, self._painted(truth))
 
-    def step(self, batch: Batch) -> dict[str, float]:
-        """One update of the discriminator and one of the generator."""
-        strip, target, overhead, truth, _ = batch
+    def step(self, batch: Views) -> dict[str, float]:
+        """One update of each discriminator and one of the generator."""
         o = self.options
         with torch.autocast("cpu", torch.bfloat16):
-            image, predicted = self.generator(strip, overhead)
-            real, fake = self.discriminator(target), self.discriminator(image.detach())
-        judge = 0.5 * (_bce(real, o["real"]) + _bce(fake, 0.0))
-        self._update("discriminator", judge)
-        self.discriminator.requires_grad_(False)
-        with torch.autocast("cpu", torch.bfloat16):
-            fooled = _bce(self.discriminator(image), 1.0)
-        l1 = F.l1_loss(image, target) * 2  # in units of [-1, 1], as published
-        classes = self._segmentation(predicted, truth)
+            image, predicted, source = self._draw(batch.query)
+        beside = source if o["conditional"] else None
+        pairs = {"discriminator": (batch.target, image, beside, beside)}
+        if "label_discriminator" in self.modules and predicted is not None:
+            shares = predicted.softmax(1) if self.generator.classes else predicted
+            pairs["label_discriminator"] = (self._painted(batch.truth), shares, batch.target, image)
+        judged, fooled = 0.0, torch.zeros(())
+        for name, (real, fake, real_beside, fake_beside) in pairs.items():
+            judge, fool = self._contest(name, real, fake, real_beside, fake_beside)
+            judged, fooled = judged + judge, fooled + fool
+        l1 = F.l1_loss(image, batch.target) * 2  # in units of [-1, 1], as published
+        classes = torch.zeros(()) if predicted is None else self._segmentation(predicted, batch.truth)
         self._update("generator", fooled + o["l1"] * l1 + o["segmentation"] * classes)
-        self.discriminator.requires_grad_(True)
-        return {"judge": judge.item(), "fooled": fooled.item(), "l1": l1.item(), "classes": classes.item()}
+        for name in pairs:
+            self.modules[name].requires_grad_(True)
+        return {"judge": judged, "fooled": fooled.item(), "l1": l1.item(), "classes": classes.item()}
+
+    def _contest(
+        self, name: str, real: Tensor, fake: Tensor, real_beside: Tensor | None, fake_beside: Tensor | None
+    ) -> tuple[float, Tensor]:
+        """Update a discriminator; returns its loss and the generator's, through the discriminator as it is now."""
+        net = self.modules[name]
+        held = None if fake_beside is None else fake_beside.detach()
+        with torch.autocast("cpu", torch.bfloat16):
+            truth, drawn = net(real, real_beside), net(fake.detach(), held)
+        judge = 0.5 * (_bce(truth, self.options["real"]) + _bce(drawn, 0.0))
+        self._update(name, judge)
+        net.requires_grad_(False)
+        with torch.autocast("cpu", torch.bfloat16):
+            return judge.item(), _bce(net(fake, fake_beside), 1.0)
 
     def _update(self, name: str, loss: Tensor) -> None:
         optimiser = self.optimisers[name]

@@ -47,17 +47,54 @@ def read_georeference(path: str | os.PathLike[str], width: int, height: int) -> 
     return None
 
 
-def write_world_file(
-    path: str | os.PathLike[str], latlon: tuple[float, float], metres_per_pixel: float, width: int, height: int
-) -> Path:
-    """Write the world file of a north-up picture (degrees, WGS84) beside it (`.jgw`, `.pgw`, …); returns its path."""
+def _degrees(
+    latlon: tuple[float, float], metres_per_pixel: float, width: int, height: int
+) -> tuple[float, float, float, float]:
+    """Of a north-up picture: degrees of longitude and latitude across a pixel, and the first pixel's centre."""
     north, _ = enu_to_latlon(0, height / 2 * metres_per_pixel, latlon)
     south, _ = enu_to_latlon(0, -height / 2 * metres_per_pixel, latlon)
     _, east = enu_to_latlon(width / 2 * metres_per_pixel, 0, latlon)
     step_x = 2 * (east - latlon[1]) / width
     step_y = (north - south) / height
-    first = (latlon[1] - step_x * (width - 1) / 2, latlon[0] + step_y * (height - 1) / 2)
-    values = (step_x, 0.0, 0.0, -step_y, first[0], first[1])
+    return step_x, step_y, latlon[1] - step_x * (width - 1) / 2, latlon[0] + step_y * (height - 1) / 2
+
+
+def write_geotiff(
+    path: str | os.PathLike[str], image: Any, latlon: tuple[float, float], metres_per_pixel: float
+) -> Path:
+    """Write a north-up picture as a GeoTIFF in degrees (WGS84); returns its path.
+
+    Args:
+        path: of the file.
+        image: (3, H, W) float tensor in [0, 1].
+        latlon: degrees of the centre.
+        metres_per_pixel: ground size of a pixel.
+    """
+    import rasterio
+    from rasterio.transform import Affine
+
+    pixels = (image.detach().cpu().clamp(0, 1) * 255 + 0.5).byte().numpy()
+    height, width = pixels.shape[-2:]
+    step_x, step_y, x, y = _degrees(latlon, metres_per_pixel, width, height)
+    affine = Affine(step_x, 0.0, x - step_x / 2, 0.0, -step_y, y + step_y / 2)
+    target = Path(path)
+    with (
+        atomic_path(target) as temporary,
+        rasterio.open(
+            temporary, "w", driver="GTiff", width=width, height=height, count=3, dtype="uint8", crs="EPSG:4326",
+            transform=affine, compress="deflate", photometric="RGB",
+        ) as file,
+    ):  # fmt: skip
+        file.write(pixels)
+    return target
+
+
+def write_world_file(
+    path: str | os.PathLike[str], latlon: tuple[float, float], metres_per_pixel: float, width: int, height: int
+) -> Path:
+    """Write the world file of a north-up picture (degrees, WGS84) beside it (`.jgw`, `.pgw`, …); returns its path."""
+    step_x, step_y, x, y = _degrees(latlon, metres_per_pixel, width, height)
+    values = (step_x, 0.0, 0.0, -step_y, x, y)
     target = Path(path).with_suffix(_world_suffixes(Path(path))[0])
     with atomic_path(target) as temporary:
         temporary.write_text("".join(f"{value:.14g}\n" for value in values))

@@ -166,7 +166,7 @@ ZOO: dict[str, Entry] = {
         "synthesis.xfork:XForkGenerator",
         "X-Fork the other way: an aerial tile in, the panorama from its centre and its classes out",
         view="aerial",
-        tiny={"size": 32, "width": 8, "bird_eye": True, "classes": 8, "reads": "aerial", "draws": "ground"},
+        tiny={"size": 64, "width": 8, "bird_eye": True, "classes": 8, "reads": "aerial", "draws": "ground"},
     ),
     "bird-eye": Entry(
         "synthesis", "synthesis.bird_eye:BirdEye", "the panorama projected onto the ground; no weights", learned=False

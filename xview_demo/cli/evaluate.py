@@ -19,6 +19,13 @@ class Known(StrEnum):
     unknown = "unknown"
 
 
+class Drawn(StrEnum):
+    """Which view a generator draws."""
+
+    aerial = "aerial"
+    ground = "ground"
+
+
 class View(StrEnum):
     """Which pictures are segmented."""
 
@@ -50,16 +57,27 @@ def matching(
 @app.command()
 def synthesis(
     methods: Annotated[
-        list[str] | None, typer.Option("--method", help="A synthesis model; give it again for another.")
+        list[str] | None, typer.Option("--method", help="A synthesis model; again for another. All if left out.")
     ] = None,
     n: Count = 1000,
+    draws: Annotated[Drawn, typer.Option("--draws", help="Of which view, when no method is named.")] = Drawn.aerial,
+    ablate: Annotated[bool, typer.Option("--ablate", help="Also without the bird's-eye view, where optional.")] = False,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Of denoising.")] = None,
+    guidance: Annotated[float | None, typer.Option("--guidance", help="Classifier-free guidance; 1 = none.")] = None,
+    lpips: Annotated[Path | None, typer.Option("--lpips", help="Also LPIPS: torchvision's alexnet or vgg16.")] = None,
+    fid: Annotated[Path | None, typer.Option("--fid", help="Also FID: torch-fidelity's Inception weights.")] = None,
+    sheet: Annotated[Path | None, typer.Option("--sheet", help="Write a contact sheet of ten places.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare synthetic aerial views with the true tiles."""
+    """Compare synthetic views with the true ones."""
     from xview_demo.evaluation import evaluate_synthesis
+    from xview_demo.models.synthesis.interface import Sampling
 
-    chosen = tuple(methods) if methods else ("bird-eye", "xfork-world")
-    result = evaluate_synthesis(chosen, n=n, progress=common.progress("worlds"))
+    chosen = tuple(methods or _generators("ground" if draws == Drawn.aerial else "aerial"))
+    result = evaluate_synthesis(
+        chosen, n=n, progress=common.progress("worlds"), ablate=ablate, lpips=lpips, fid=fid, sheet=sheet,
+        sampling=Sampling(steps=steps, guidance=guidance),
+    )  # fmt: skip
     common.say(result, _text(result), as_json)
 
 
@@ -143,6 +161,7 @@ def real(
     scale: Annotated[
         list[str] | None, typer.Option("--scale", help="SET=METRES_PER_PIXEL of a set's aerial pictures.")
     ] = None,
+    sheet: Annotated[Path | None, typer.Option("--sheet", help="Synthesis: write a contact sheet.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model on the real pairs of a folder (for validation)."""
@@ -153,13 +172,20 @@ def real(
         chosen = model or "azimuth-world"
         result = evaluation.evaluate_real_pairs(root, chosen, heading=heading.value, metres_per_pixel=scales)
     elif task == Task.synthesis:
-        methods = (model,) if model else ("bird-eye", "xfork-world")
-        result = evaluation.evaluate_real_synthesis(root, methods, metres_per_pixel=scales)
+        methods = (model,) if model else _generators("ground")
+        result = evaluation.evaluate_real_synthesis(root, methods, metres_per_pixel=scales, sheet=sheet)
     elif task == Task.position:
         result = evaluation.evaluate_real_position(root, model or "mst-world", metres_per_pixel=scales)
     else:
         result = evaluation.evaluate_real_segmentation(root, model or "unet-ground-world")
     common.say(result, _text(result), as_json)
+
+
+def _generators(reads: str) -> tuple[str, ...]:
+    """The methods that draw from one kind of view and need no network."""
+    from xview_demo import zoo
+
+    return tuple(n for n in zoo.list_models("synthesis") if zoo.ZOO[n].view == reads and zoo.is_bundled(n))
 
 
 def _text(result: dict[str, Any], indent: str = "") -> str:

@@ -16,20 +16,29 @@ def synthesize(
         str | None,
         typer.Option("--method", help="A synthesis model, e.g. bird-eye; the localizer's own when left out."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Where the aerial picture goes.")] = None,
+    kind: Annotated[str, typer.Option("--kind", help="What the picture is: ground or aerial.")] = "ground",
+    out: Annotated[Path | None, typer.Option("--out", help="Where the synthetic picture goes.")] = None,
     heading: Heading = None,
     hfov: Hfov = None,
     seed: Seed = 0,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Of methods that denoise.")] = None,
+    guidance: Annotated[float | None, typer.Option("--guidance", help="Of those methods; 1 = none.")] = None,
     model: Model = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Make the aerial view of a street-level picture."""
-    from xview_demo import viz
+    """Make the aerial view of a street-level picture, or the panorama of an aerial one."""
+    from xview_demo import AerialView, viz
+    from xview_demo.errors import XViewError
 
-    view = common.ground_view(image, heading, hfov)
-    result = common.localizer(model, device).synthesize(view, method=method, seed=seed)
-    path = common.write(viz.to_array(result.aerial), common.beside(image, "aerial", out))
+    if kind not in ("ground", "aerial"):
+        raise XViewError(f"--kind is ground or aerial, not '{kind}'.")
+    view = common.ground_view(image, heading, hfov) if kind == "ground" else AerialView.open(image)
+    result = common.localizer(model, device).synthesize(
+        view, method=method, seed=seed, steps=steps, guidance=guidance, progress=common.progress("steps")
+    )
+    made = "aerial" if kind == "ground" else "ground"
+    path = common.write(viz.to_array(result.view), common.beside(image, made, out))
     common.say({**result.to_dict(), "picture": path}, f"{result.method}: wrote {path}", as_json)
 
 

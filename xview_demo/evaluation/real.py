@@ -15,7 +15,8 @@ from xview_demo.classes import BUILDING, CLASSES, GROUND, ROAD, SKY, VEGETATION
 from xview_demo.errors import XViewError
 from xview_demo.evaluation.matching import Descriptors, match
 from xview_demo.evaluation.protocol import model_of
-from xview_demo.evaluation.synthesis import draw_aerial
+from xview_demo.evaluation.sheets import write_sheet
+from xview_demo.evaluation.synthesis import draw
 from xview_demo.images import read_image
 from xview_demo.views import AerialView, GroundView
 
@@ -130,14 +131,21 @@ def evaluate_real_synthesis(
     methods: tuple[Any, ...] = ("bird-eye", "xfork-world"),
     *,
     metres_per_pixel: Mapping[str, float] | None = None,
+    sheet: str | Path | None = None,
 ) -> dict[str, Any]:
-    """SSIM and PSNR of synthetic tiles against the middle 64 m of the real ones, and of the mean real tile."""
+    """SSIM and PSNR of synthetic tiles against the middle 64 m of the real ones, and of the mean real tile.
+
+    With `sheet`, a contact sheet of all pairs is written there.
+    """
     pairs = real_pairs(folder, metres_per_pixel)
     truth = torch.stack([aerial.tile() for _, aerial in pairs])
     strips = torch.stack([view.strip(north=True)[0] for view, _ in pairs])
     nets = [model_of(method, "synthesis") for method in methods]
     drawn = {"mean-tile": truth.mean(0, keepdim=True).expand_as(truth)}
-    drawn |= {name: draw_aerial(net, strips) for net, name in nets}
+    drawn |= {name: draw(net, strips) for net, name in nets}
+    if sheet is not None:
+        rows = [{"given": strips[k], **{name: tiles[k] for name, tiles in drawn.items()}} for k in range(len(pairs))]
+        write_sheet(sheet, [row | {"truth": tile} for row, tile in zip(rows, truth, strict=True)])
     scores = {
         name: {"psnr": float(metrics.psnr(tiles, truth).mean()), "ssim": float(metrics.ssim(tiles, truth).mean())}
         for name, tiles in drawn.items()

@@ -1,6 +1,12 @@
-"""Synthetic aerial views against true ones."""
+"""Synthetic views against true ones, in either direction.
 
-from collections.abc import Iterator
+`perceptual` and `frechet` are computed on the features of our own segmenter of the view that is drawn; they are not
+LPIPS and FID, which are reported beside them, under those names, when their weights are given.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,27 +16,82 @@ from torch import Tensor
 
 from xview_demo import metrics
 from xview_demo.classes import CLASSES
+from xview_demo.errors import XViewError
 from xview_demo.evaluation.protocol import Progress, Protocol, model_of, spread
+from xview_demo.models.perceptual import Lpips, unit_distance
+from xview_demo.models.synthesis.interface import AERIAL, GROUND, Query, Sampling
+
+SHAPES = {AERIAL: (256, 256), GROUND: (128, 512)}  # at which views are compared
+SEGMENTERS = {AERIAL: "unet-aerial-world", GROUND: "unet-ground-world"}
+PART = 25  # pictures that are looked at together
+ROWS = 10  # of a contact sheet
+BLIND = " without bird's eye"  # added to a method's name
 
 
-class _Judge:
-    """What compares synthetic with real tiles: our own aerial segmenter's features, and our own matcher."""
+class Judge:
+    """What compares synthetic with true views: our own segmenter of that view, our own matcher, published metrics.
 
-    def __init__(self, segmenter: Any, matcher: Any) -> None:
-        self.segmenter, self.matcher = segmenter, matcher
+    Args:
+        view: that is drawn, "aerial" or "ground".
+        segmenter, matcher: names or models.
+        lpips: file of a torchvision AlexNet or VGG-16, see `Lpips`.
+        fid: file of the Inception network of FID, as torch-fidelity names it (needs that package).
+    """
 
-    @torch.inference_mode()
-    def features(self, images: Tensor) -> list[Tensor]:
-        unet = self.segmenter.unet
-        return list(unet.encoder((images - unet.mean) / unet.std))[1:]
+    def __init__(
+        self, view: str, segmenter: Any, matcher: Any, lpips: str | Path | None = None, fid: str | Path | None = None
+    ) -> None:
+        self.view, self.fid = view, fid
+        self.segmenter = model_of(segmenter or SEGMENTERS[view], "segmentation")[0]
+        if self.segmenter.view != view:
+            raise XViewError(f"The segmenter reads {self.segmenter.view} views, the methods draw {view} ones.")
+        matching = model_of(matcher, "matching")[0]
+        self.describe: Callable[[Tensor], Tensor] = matching.encode_aerial if view == AERIAL else matching.encode_ground
+        self.lpips = Lpips(lpips) if lpips else None
 
-    def distance(self, a: list[Tensor], b: list[Tensor]) -> np.ndarray:
-        """(B,) mean squared distance of unit-length features, summed over the encoder's stages."""
-        stages = [
-            (F.normalize(x, dim=1) - F.normalize(y, dim=1)).square().sum(1).mean((1, 2))
-            for x, y in zip(a, b, strict=True)
-        ]
-        return torch.stack(stages).sum(0).numpy()
+    def look(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Views (B, 3, H, W) in [0, 1] → classes (B, H, W), and the features of the segmenter's encoder by stage."""
+        features: list[Tensor] = []
+        hook = self.segmenter.unet.encoder.register_forward_hook(lambda module, given, out: features.extend(out[1:]))
+        try:
+            labels, _ = self.segmenter.predict(image)
+        finally:
+            hook.remove()
+        return labels, features
+
+    def described(self, views: Tensor) -> tuple[Tensor, np.ndarray]:
+        """Descriptors (N, D) of the matcher, and pooled features (N, C) of the segmenter, of uint8 views."""
+        parts = [part.float() / 255 for part in views.split(PART)]
+        codes = torch.cat([self.describe(image) for image in parts])
+        return codes, np.concatenate([_pooled(self.look(image)[1]) for image in parts])
+
+    def compare(
+        self, drawn: Tensor, truth: Tensor, classes: Tensor, known: tuple[Tensor, np.ndarray]
+    ) -> dict[str, Any]:
+        """The numbers of one method: uint8 views, true views and classes, and what `described` gives of the truth."""
+        found: dict[str, list[np.ndarray]] = {"psnr": [], "ssim": [], "perceptual": [], "lpips": []}
+        matrix, codes, pooled = np.zeros((len(CLASSES), len(CLASSES)), np.int64), [], []
+        for a, b, labels in zip(drawn.split(PART), truth.split(PART), classes.split(PART), strict=True):
+            x, y = a.float() / 255, b.float() / 255
+            found["psnr"].append(metrics.psnr(x, y))
+            found["ssim"].append(metrics.ssim(x, y))
+            (predicted, seen), (_, wanted) = self.look(x), self.look(y)
+            found["perceptual"].append(unit_distance(seen, wanted).numpy())
+            if self.lpips is not None:
+                found["lpips"].append(self.lpips(x, y).numpy())
+            matrix += metrics.confusion(predicted.numpy(), labels.numpy(), len(CLASSES))
+            codes.append(self.describe(x))
+            pooled.append(_pooled(seen))
+        rank = metrics.ranks((torch.cat(codes) @ known[0].T).numpy(), np.arange(len(truth)), ties="half")
+        result = {name: float(np.concatenate(values).mean()) for name, values in found.items() if values}
+        result |= {"frechet": frechet(np.concatenate(pooled), known[1]), "miou": metrics.miou(matrix)}
+        result["retrieval_r@1"] = metrics.recall_at(rank, 1)
+        return result if self.fid is None else result | {"fid": fid(drawn, truth, self.fid)}
+
+
+def _pooled(features: list[Tensor]) -> np.ndarray:
+    """(B, C) the deepest features, averaged over the picture."""
+    return features[-1].float().mean((2, 3)).numpy()
 
 
 def frechet(a: np.ndarray, b: np.ndarray) -> float:
@@ -41,89 +102,138 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
     return float(mean @ mean + np.trace(c) + np.trace(d) - 2 * root)
 
 
+def fid(drawn: Tensor, truth: Tensor, weights: str | Path) -> float:
+    """The published Fréchet Inception distance of uint8 pictures (N, 3, H, W).
+
+    Raises:
+        XViewError: torch-fidelity, which defines the network, is not installed, or the weights cannot be read.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    try:
+        metric = FrechetInceptionDistance(feature=2048, feature_extractor_weights_path=str(weights))
+    except (ModuleNotFoundError, OSError, RuntimeError) as error:
+        raise XViewError(f"FID cannot be computed: {' '.join(str(error).split())[:200]}") from error
+    for pictures, real in ((truth, True), (drawn, False)):
+        for part in pictures.split(PART):
+            metric.update(part, real=real)
+    return float(metric.compute())
+
+
+@dataclass
+class _Draft:
+    """A method: what draws it, and whether it is given the bird's-eye view."""
+
+    net: Any
+    hinted: bool = True
+    drawn: list[Tensor] = field(default_factory=list)
+
+
 @torch.inference_mode()
 def evaluate_synthesis(
-    methods: tuple[Any, ...] = ("bird-eye", "xfork-world"), *, n: int = 1000, segmenter: Any = "unet-aerial-world",
+    methods: Sequence[Any] = ("bird-eye", "xfork-world"), *, n: int = 1000, segmenter: Any = None,
     matcher: Any = "azimuth-world", protocol: Protocol | None = None, progress: Progress | None = None,
-    world: Any = None,
+    world: Any = None, ablate: bool = False, sampling: Sampling | None = None, lpips: str | Path | None = None,
+    fid: str | Path | None = None, sheet: str | Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Synthetic tiles against true ones, for each method and for the mean tile.
+    """Synthetic views against true ones, for each method and for the mean view.
 
-    `perceptual` and `frechet` use the features of our own aerial segmenter (they are not LPIPS and FID); `miou` is
-    that of the segmenter on the output against the true classes; `retrieval_r@1` is how often the output, encoded as
-    an aerial tile, finds its own among the `n` true tiles.
+    `perceptual` and `frechet` use the features of our own segmenter (they are not LPIPS and FID); `miou` is that of the
+    segmenter on the output against the true classes; `retrieval_r@1` is how often the output, encoded as the view that
+    it is, finds its own among the `n` true ones.
+
+    Args:
+        methods: names or models, all of which draw the same view.
+        n: how many pairs.
+        segmenter, matcher: the judges; the bundled ones when left out.
+        protocol: other worlds.
+        progress: called with (worlds done, worlds in all).
+        world: stand-in for `World`.
+        ablate: also measure those that can do without the bird's-eye view without it.
+        sampling: steps, guidance and solver of methods that draw at random.
+        lpips, fid: weights of the published metrics, see `Judge`.
+        sheet: where to write a contact sheet: panorama, each method, truth.
+
+    Raises:
+        XViewError: methods that draw different views.
     """
-    nets = [(model_of(m, "synthesis")) for m in methods]
-    judge = _Judge(model_of(segmenter, "segmentation")[0], model_of(matcher, "matching")[0])
+    drafts = {name: _Draft(net) for net, name in (model_of(m, "synthesis") for m in methods)}
+    views = {draft.net.draws for draft in drafts.values()}
+    if len(views) != 1:
+        raise XViewError("The methods draw different views: compare those that draw tiles, or those that do not.")
+    if ablate:
+        able = {k: d for k, d in drafts.items() if d.net.samples and getattr(d.net, "bird_eye", False)}
+        drafts |= {name + BLIND: _Draft(draft.net, hinted=False) for name, draft in able.items()}
+    judge = Judge(view := views.pop(), segmenter, matcher, lpips, fid)
     worlds = min(40, max(1, n // 5))
     per = -(-n // worlds)
     protocol = protocol or Protocol(worlds=worlds, queries=per, tiles=per, size=600.0)
-    truth, labels, drawn = [], [], {name: [] for _, name in nets}  # type: ignore[var-annotated]
-    for tiles, classes, strips in _overhead(protocol, progress, world):
-        truth.append(tiles)
+    truth, labels, read = [], [], []
+    for number, (given, true, classes) in enumerate(_pairs(protocol, view, progress, world)):
+        truth.append(true)
         labels.append(classes)
-        for net, name in nets:
-            drawn[name].append((draw_aerial(net, strips) * 255).round().byte())
-    tiles, classes = torch.cat(truth), torch.cat(labels)
-    mean = tiles.float().div(255).mean(0, keepdim=True)
-    outputs = {"mean-tile": (mean * 255).round().byte().expand_as(tiles)} | {k: torch.cat(v) for k, v in drawn.items()}
-    reference = _described(judge, tiles)
+        read.append(given[:1])
+        wanted = replace(sampling or Sampling(), seed=number)
+        for draft in drafts.values():
+            image = draw(draft.net, given.float() / 255, wanted, draft.hinted)
+            draft.drawn.append((image * 255).round().byte())
+    if sheet is not None:
+        _write_sheet(sheet, read, drafts, truth)
+    return _judged(judge, drafts, torch.cat(truth), torch.cat(labels), protocol)
+
+
+def _judged(
+    judge: Judge, drafts: dict[str, _Draft], truth: Tensor, classes: Tensor, protocol: Protocol
+) -> dict[str, Any]:
+    mean = truth.float().div(255).mean(0, keepdim=True)
+    floor = "mean-tile" if judge.view == AERIAL else "mean-panorama"
+    outputs = {floor: (mean * 255).round().byte().expand_as(truth)}
+    outputs |= {name: torch.cat(draft.drawn) for name, draft in drafts.items()}
+    known = judge.described(truth)
     return {
-        "model": ",".join(name for _, name in nets), "n": len(tiles), "seeds": protocol.seeds,
-        "chance": metrics.chance_recall(len(tiles)),
-        "methods": {name: _compare(judge, x, tiles, classes, reference) for name, x in outputs.items()},
+        "model": ",".join(drafts), "n": len(truth), "seeds": protocol.seeds, "view": judge.view,
+        "chance": metrics.chance_recall(len(truth)),
+        "methods": {name: judge.compare(x, truth, classes, known) for name, x in outputs.items()},
     }  # fmt: skip
 
 
-def draw_aerial(net: Any, strips: Tensor, pixels: int = 256) -> Tensor:
-    """A generator's tiles (B, 3, pixels, pixels) for north-up strips (B, 3, H, W)."""
-    from xview_demo.models.synthesis.bird_eye import BirdEye
+def _write_sheet(path: str | Path, read: list[Tensor], drafts: dict[str, _Draft], truth: list[Tensor]) -> None:
+    """A contact sheet of the first place of each of the first worlds."""
+    from xview_demo.evaluation.sheets import write_sheet
 
-    if isinstance(net, BirdEye):
-        image, _ = net(strips)
-    else:
-        project = BirdEye(pixels=net.size, metres=net.metres)
-        image, _ = net(strips, torch.cat(project(strips), 1) if net.bird_eye else None)
-    return F.interpolate(image, (pixels, pixels), mode="bilinear", antialias=True).clamp(0, 1)
+    rows = [
+        {"given": read[k][0], **{name: draft.drawn[k][0] for name, draft in drafts.items()}, "truth": truth[k][0]}
+        for k in range(min(ROWS, len(truth)))
+    ]
+    write_sheet(path, rows)
 
 
-def _overhead(protocol: Protocol, progress: Progress | None, world: Any) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Tiles centred on the cameras (uint8), their classes, and the strips, north up, of each world."""
+@torch.inference_mode()
+def draw(net: Any, given: Tensor, sampling: Sampling | None = None, hinted: bool = True) -> Tensor:
+    """What a generator draws of strips or tiles (B, 3, H, W) in [0, 1], at the size at which views are compared.
+
+    Depth and classes that it needs are estimated by the bundled models.
+    """
+    query = Query(given)
+    if net.needs:
+        depth = model_of("depth-world", "depth")[0].predict(given)
+        query = replace(query, depth=depth, labels=model_of(SEGMENTERS[GROUND], "segmentation")[0].predict(given)[0])
+    options = {} if hinted else {"hinted": False}
+    image = net.draw(query, sampling, **options).image.float()
+    return F.interpolate(image, SHAPES[net.draws], mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def _pairs(
+    protocol: Protocol, view: str, progress: Progress | None, world: Any
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """What is read and what should be drawn (uint8), and its classes: tiles centred on the cameras, strips north up."""
     if world is None:
         from xview_demo.world import World as world
     for number in range(protocol.worlds):
         place = world(protocol.first_seed + number, size=protocol.size, resolution=protocol.resolution)
         sites = spread(place, protocol.queries)
-        aerial = place.aerials(sites)
-        yield (aerial.colour * 255).round().byte(), aerial.labels, place.panoramas(sites).colour
+        aerial, ground = place.aerials(sites), place.panoramas(sites)
+        tiles, strips = ((x.colour * 255).round().byte() for x in (aerial, ground))
+        yield (strips, tiles, aerial.labels) if view == AERIAL else (tiles, strips, ground.labels)
         if progress is not None:
             progress(number + 1, protocol.worlds)
-
-
-def _described(judge: _Judge, tiles: Tensor) -> tuple[Tensor, np.ndarray]:
-    """Descriptors (N, D) of the matcher, and pooled features (N, C) of the segmenter."""
-    codes, pooled = [], []
-    for part in tiles.split(25):
-        image = part.float() / 255
-        codes.append(judge.matcher.encode_aerial(image))
-        pooled.append(judge.features(image)[-1].mean((2, 3)).numpy())
-    return torch.cat(codes), np.concatenate(pooled)
-
-
-def _compare(
-    judge: _Judge, drawn: Tensor, tiles: Tensor, classes: Tensor, reference: tuple[Tensor, np.ndarray]
-) -> dict[str, float]:
-    psnr, ssim, far, matrix = [], [], [], np.zeros((len(CLASSES), len(CLASSES)), np.int64)
-    for a, b, truth in zip(drawn.split(25), tiles.split(25), classes.split(25), strict=True):
-        x, y = a.float() / 255, b.float() / 255
-        psnr.append(metrics.psnr(x, y))
-        ssim.append(metrics.ssim(x, y))
-        far.append(judge.distance(judge.features(x), judge.features(y)))
-        matrix += metrics.confusion(judge.segmenter.predict(x)[0].numpy(), truth.numpy(), len(CLASSES))
-    codes, pooled = _described(judge, drawn)
-    rank = metrics.ranks((codes @ reference[0].T).numpy(), np.arange(len(tiles)), ties="half")
-    return {
-        "psnr": float(np.concatenate(psnr).mean()), "ssim": float(np.concatenate(ssim).mean()),
-        "perceptual": float(np.concatenate(far).mean()), "frechet": frechet(pooled, reference[1]),
-        "miou": metrics.miou(matrix), "retrieval_r@1": metrics.recall_at(rank, 1),
-    }  # fmt: skip

@@ -122,7 +122,10 @@ def carry(
         **quiet,
     )
     tab.to_synthesize.click(
-        lambda file: (gr.Tabs(selected="synthesize"), file), tab.file, [tabs, to_synthesize.picture], **quiet
+        lambda file, seed, biome: (gr.Tabs(selected="synthesize"), synthesize.GROUND, file, seed, biome),
+        [tab.file, tab.seed, tab.biome],
+        [tabs, to_synthesize.kind, to_synthesize.picture, to_synthesize.seed, to_synthesize.biome],
+        **quiet,
     )
     tab.to_segment.click(
         lambda file: (gr.Tabs(selected="segment"), segment.GROUND, file),

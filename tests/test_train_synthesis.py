@@ -1,0 +1,242 @@
+"""Training of the generators: batches, losses that act where they should, real pairs, presets."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from train import recipes
+from train.__main__ import main
+from train.cache import SMOKE, CacheConfig
+from train.diffusion import DiffusionMethod, Pace
+from train.engine import Settings, generator_of
+from train.pairs import PairCache, open_pairs
+from train.recipes_synthesis import PRESETS, SYNTHESIS
+from train.synthesis import GanMethod, draw_views, wear
+from xview_demo import zoo
+from xview_demo.classes import PALETTE
+from xview_demo.data import read
+from xview_demo.errors import DataError
+from xview_demo.models.synthesis.bird_eye import BirdEye
+from xview_demo.models.synthesis.interface import Query
+from xview_demo.models.synthesis.xfork import XForkGenerator
+
+
+class Fake:
+    """A cache of eight random pairs, smooth enough that turning them can be checked."""
+
+    config = CacheConfig(worlds=1, per_world=8, dense_every=1, tile_pixels=80, tile_metres=64.0, height=64, width=256)
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        tile = torch.rand(8, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+        tile = torch.nn.functional.interpolate(tile, (80, 80), mode="bilinear")
+        aerial = (tile * 255).byte().permute(0, 2, 3, 1).numpy()
+        self.arrays = {
+            "aerial": aerial, "ground": rng.integers(0, 255, (8, 64, 256, 3), np.uint8),
+            "ground_labels": rng.integers(0, 8, (8, 64, 256), np.uint8),
+            "aerial_labels": (aerial[..., 0] // 32), "depth": rng.uniform(1, 40, (8, 64, 256)).astype(np.float16),
+            "place": np.zeros((8, 4), np.float32),
+        }  # fmt: skip
+
+    def __getitem__(self, name):
+        return self.arrays[name]
+
+    def dense(self):
+        return np.arange(8)
+
+
+def method_of(name, **options):
+    settings = SYNTHESIS[name].small().settings
+    kind = SYNTHESIS[name].small().load()
+    return kind(replace(settings, options=settings.options | options), Fake())
+
+
+def state(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def moved(module, before):
+    return any(not torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_what_is_read_and_what_is_drawn_are_turned_together():
+    """The bird's-eye view of a strip that shows the tile's ground fits the tile, whatever the heading."""
+    cache = Fake()
+    from xview_demo.models.synthesis.street_eye import StreetEye
+
+    tiles = torch.from_numpy(cache["aerial"]).permute(0, 3, 1, 2).float() / 255
+    strips, _ = StreetEye(64, 256)(tiles)
+    cache.arrays["ground"] = (strips * 255).byte().permute(0, 2, 3, 1).numpy()
+    net = XForkGenerator(size=64, width=8)
+    views = draw_views(cache, net, 4, generator_of(0, 1), colour=0.0)
+    seen, mask = BirdEye(pixels=64, surface="flat")(views.query.image)
+    middle = torch.zeros(64, 64)
+    middle[20:44, 20:44] = 1
+    where = (mask[:, 0] * middle).bool()[:, None].expand_as(seen)
+    assert (seen - views.target)[where].abs().mean() < 0.03
+    assert (seen - views.target.flip(-1))[where].abs().mean() > 0.06
+    assert ((views.target[:, 0] * 255 / 32).floor() - views.truth).abs().le(1).float().mean() > 0.95
+
+
+def test_a_reverse_generator_gets_tiles_and_strips():
+    net = XForkGenerator(size=32, width=8, reads="aerial", draws="ground")
+    views = draw_views(Fake(), net, 3, generator_of(0, 0), colour=0.4)
+    assert views.query.image.shape == (3, 3, 32, 32) and views.target.shape == (3, 3, 16, 64)
+    assert views.truth.shape == (3, 16, 64)
+
+
+def test_without_turning_strips_stay_as_they_are():
+    cache, net = Fake(), XForkGenerator(size=32, width=8)
+    views = draw_views(cache, net, 8, generator_of(0, 0), colour=0.0, turn=False)
+    found = {strip.numpy().tobytes() for strip in (views.query.image * 255).round().byte().permute(0, 2, 3, 1)}
+    assert found == {strip.tobytes() for strip in cache["ground"]}
+
+
+def test_worn_estimates_are_wrong_here_and_there():
+    query = Query(torch.rand(2, 3, 64, 256), depth=torch.full((2, 64, 256), 10.0), labels=torch.full((2, 64, 256), 4))
+    worn = wear(query, generator_of(0, 0))
+    assert 0 < (worn.labels != 4).float().mean() < 0.2 and 0.02 < worn.depth.log().std() < 0.6
+    assert wear(Query(query.image), generator_of(0, 0)).depth is None
+
+
+@pytest.mark.parametrize("name", [name for name in SYNTHESIS if name != "clip-diffusion-world"])
+def test_every_part_of_a_gan_learns(name):
+    method = method_of(name)
+    before = {key: state(module) for key, module in method.modules.items()}
+    report = method.step(method.batch(generator_of(0, 0)))
+    assert all(moved(module, before[key]) for key, module in method.modules.items())
+    assert all(p.requires_grad for module in method.modules.values() for p in module.parameters())
+    assert all(np.isfinite(list(report.values()))) and (report["classes"] > 0) == bool(
+        "labels" in getattr(method.generator, "heads", ()) or name not in ("pix2pix-world", "rgbds-world")
+    )
+
+
+def test_a_picture_is_judged_beside_its_source():
+    plain, conditional = method_of("xfork-world"), method_of("pix2pix-world")
+    assert plain.modules["discriminator"].condition == 0 and conditional.modules["discriminator"].condition == 3
+    assert method_of("xseq-world").modules["label_discriminator"].condition == 3
+
+
+def test_the_published_segmentation_is_a_picture():
+    method = GanMethod(Settings("x", 1, 2, 1e-4, model={"size": 32, "width": 8}, options={"discriminator": 8}), Fake())
+    truth = torch.tensor([[[0, 1], [7, 3]]])
+    assert torch.allclose(method._painted(truth)[0, :, 0, 1], torch.tensor(PALETTE[1]) / 255.0)
+    assert method._segmentation(method._painted(truth), truth) == 0
+    assert np.isfinite(list(method.step(method.batch(generator_of(0, 0))).values())).all()
+
+
+def test_the_autoencoder_is_trained_first_and_then_kept():
+    torch.manual_seed(0)
+    method = method_of("clip-diffusion-world", first=0.5)  # of four steps
+    net = method.model
+    for step in range(2):
+        vae, unet = state(net.vae), state(net.unet)
+        report = method.step(method.batch(generator_of(0, step)))
+        assert moved(net.vae, vae) and not moved(net.unet, unet) and "contrast" in report
+    latents = net.encode(method.batch(generator_of(0, 9)).target)
+    assert 0.5 < latents.std() < 2
+    vae, vision, unet, tokens = state(net.vae), state(net.vision), state(net.unet), state(net.tokens)
+    report = method.step(method.batch(generator_of(0, 2)))
+    assert not moved(net.vae, vae) and not moved(net.vision, vision) and moved(net.unet, unet)
+    assert moved(net.tokens, tokens) and report["perceptual"] > 0 and report["clip"] > 0
+
+
+def test_dropped_pictures_have_no_condition():
+    method = method_of("clip-diffusion-world", drop=1.0)
+    tokens, hint = method._dropped(torch.rand(3, 5, 16), torch.rand(3, 5, 8, 8))
+    assert torch.equal(tokens, method.model.null.expand(3, 5, 16)) and hint.abs().max() == 0
+    method = method_of("clip-diffusion-world", drop=0.0, drop_hint=1.0)
+    tokens, hint = method._dropped(torch.ones(3, 5, 16), torch.rand(3, 5, 8, 8))
+    assert tokens.min() == 1 and hint.abs().max() == 0
+
+
+def test_the_rate_is_halved_on_a_plateau():
+    pace = Pace(epoch=2, patience=3)
+    for loss in (3.0, 2.0, 1.0):
+        pace.tell(loss)
+        pace.tell(loss)
+    assert pace.factor == 1 and pace.best == 1
+    for _ in range(4 * 2):
+        pace.tell(1.0)
+    assert pace.factor == 0.5 and int(pace.steps) == 14
+
+
+# Real pairs
+
+
+@pytest.fixture(scope="module")
+def cvusa(tmp_path_factory):
+    """A miniature in CVUSA's layout: lists of three columns, 1232×224 panoramas, tiles, annotations, segmentations."""
+    folder, rng = tmp_path_factory.mktemp("cvusa"), np.random.default_rng(1)
+    rows = []
+    for number in range(1, 5):
+        names = {
+            "aerial": f"bingmap/19/{number:07d}.jpg", "ground": f"streetview/panos/{number:07d}.jpg",
+            "note": f"streetview/annotations/{number:07d}.png", "segmap": f"segmap/{number:07d}.png",
+        }  # fmt: skip
+        sizes = {"aerial": (750, 750), "ground": (224, 1232), "note": (224, 1232), "segmap": (750, 750)}
+        for kind, name in names.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            coarse = rng.integers(0, 8, (4, 8))
+            picture = PALETTE[coarse] if kind in ("note", "segmap") else rng.integers(0, 255, (4, 8, 3), np.uint8)
+            size = sizes[kind][::-1]
+            Image.fromarray(picture).resize(size, Image.Resampling.NEAREST).save(folder / name)
+        rows.append(f"{names['aerial']},{names['ground']},{names['note']}")
+    (folder / "splits").mkdir()
+    for name in ("train-19zl.csv", "val-19zl.csv"):
+        (folder / "splits" / name).write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture
+def helpers(tmp_path, monkeypatch):
+    """Tiny random helpers in the place of the bundled ones."""
+    torch.manual_seed(0)
+    for name in ("depth-world", "unet-ground-world", "unet-aerial-world"):
+        zoo.get(name).load_class()(**zoo.get(name).tiny).eval().save_pretrained(tmp_path / "weights" / name)
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path / "weights")
+
+
+def test_real_pairs_stand_in_for_a_cache(cvusa, helpers):
+    cache = PairCache(read("cvusa", cvusa, split="train"), CacheConfig(height=32, width=128, tile_pixels=64))
+    assert len(cache.samples()) == 4 and cache["ground"][np.array([2, 0])].shape == (2, 32, 128, 3)
+    assert cache["aerial"][1].shape == (64, 64, 3) and cache["aerial"][1].dtype == np.uint8
+    assert cache["depth"][np.arange(2)].shape == (2, 32, 128) and cache["depth"][0].dtype == np.float16
+    painted = np.asarray(Image.open(cvusa / "segmap/0000001.png"))[94, 47]
+    assert (PALETTE[cache["aerial_labels"][0][8, 4]] == painted).all()
+    note = np.asarray(Image.open(cvusa / "streetview/annotations/0000001.png"))[28, 77]
+    assert (PALETTE[cache["ground_labels"][0][4, 8]] == note).all()  # the strip is filled by the picture
+
+
+def test_a_data_set_needs_its_root():
+    with pytest.raises(DataError, match="--data cvusa needs --root"):
+        open_pairs("cvusa", None, "train", SMOKE)
+    assert main(["xfork-cvusa", "--smoke"]) == 2
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_presets_run_on_cvusa(name, cvusa, helpers, tmp_path):
+    words = [name, "--smoke", "--data", "cvusa", "--root", str(cvusa), "--cache", str(tmp_path), "--threads", "1"]
+    assert main(words) == 0
+    assert zoo.is_folder_of_weights(tmp_path / "runs" / f"{name}-smoke" / "model")
+
+
+def test_presets_carry_the_published_numbers():
+    for name, batch, rate, weight in (
+        ("xfork-cvusa", 4, 2e-4, 1.0), ("xfork-edges-cvusa", 16, 2e-4, 1.0), ("xfork-ground-cvusa", 4, 2e-4, 10.0),
+        ("xseq-cvusa", 4, 2e-4, 100.0),
+    ):  # fmt: skip
+        settings = recipes.get(name).settings
+        assert (settings.batch, settings.learning_rate, settings.options["segmentation"]) == (batch, rate, weight)
+    method = GanMethod(Settings("x", 1, 2, 2e-4, model={"size": 32, "width": 8}), Fake())
+    assert method.options["l1"] == 100 and method.options["real"] == 0.9
+    assert method.optimisers["generator"].defaults["betas"] == (0.5, 0.999)
+    assert recipes.get("xfork-cvusa").settings.steps == 100 * 35_532 // 4
+    assert recipes.get("xfork-ground-cvusa").settings.steps == 30 * 35_532 // 4
+    diffusion = recipes.get("clip-diffusion-cvusa").settings
+    assert (diffusion.batch, diffusion.learning_rate) == (8, 1e-5)
+    options = DiffusionMethod(replace(diffusion, **recipes.get("clip-diffusion-cvusa").smoke), Fake()).options
+    assert (options["perceptual"], options["clip"], options["schedule"]) == (1.0, 2.0, "plateau")
