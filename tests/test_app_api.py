@@ -9,6 +9,8 @@ pytest.importorskip("gradio_client")
 from gradio_client import Client, handle_file  # noqa: E402
 from gradio_client.exceptions import AppError  # noqa: E402
 
+from xview_demo import zoo  # noqa: E402
+
 BAD = ("text.jpg", "truncated.jpg", "dot.png", "wide.png", "moving.gif", "empty.jpg")
 
 
@@ -28,6 +30,7 @@ def test_only_the_four_tabs_are_offered(client):
         "/compare_synthesis",
         "/segment",
         "/world",
+        *(["/locate"] if zoo.is_bundled("mst-world") else []),
     }
 
 

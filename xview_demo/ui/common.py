@@ -138,12 +138,12 @@ def facts(entries: Sequence[tuple[str, str, str]]) -> str:
     return f'<div class="facts">{"".join(cells)}</div>'
 
 
-def shares(areas: Mapping[str, float]) -> str:
+def shares(areas: Mapping[str, float], classes: Sequence[str] = CLASSES, palette: Any = PALETTE) -> str:
     """The legend with each class's share as a bar, the largest first."""
     rows = []
     for name, share in sorted(areas.items(), key=lambda item: -item[1]):
-        if share >= 0.0005 and name in CLASSES:
-            colour = "#{:02x}{:02x}{:02x}".format(*(int(c) for c in PALETTE[CLASSES.index(name)]))
+        if share >= 0.0005 and name in classes:
+            colour = "#{:02x}{:02x}{:02x}".format(*(int(c) for c in palette[classes.index(name)]))
             rows.append(
                 f'<div><span class="swatch" style="background:{colour}"></span>{name}</div>'
                 f'<div class="track"><div class="bar" style="width:{share:.1%};background:{colour}"></div></div>'

@@ -1,11 +1,11 @@
-"""The page: a masthead, four tabs, and the buttons that carry a panorama from one tab to the next."""
+"""The page: a masthead, the tabs, and the buttons that carry a panorama from one tab to the next."""
 
 import os
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from xview_demo.ui import localize, segment, synthesize, theme, world
+from xview_demo.ui import hover, localize, position, segment, synthesize, theme, world
 
 if TYPE_CHECKING:
     from xview_demo.localizer import GeoLocalizer
@@ -18,7 +18,8 @@ class Demo(gr.Blocks):
         """Start the server; every option of `gr.Blocks.launch` may be given."""
         ours: dict[str, Any] = {
             "theme": theme.theme(),
-            "css": theme.CSS,
+            "css": theme.CSS + hover.CSS,
+            "js": hover.JS,
             "footer_links": ["api"],
             "run_history": False,
             "ssr_mode": False,
@@ -41,6 +42,9 @@ def build(geo: "GeoLocalizer", *, folders: bool | None = None) -> gr.Blocks:
                 synthesize_tab = synthesize.build(geo)
             with gr.Tab("Segment", id="segment"):
                 segment_tab = segment.build(geo)
+            if "position" in geo.names:
+                with gr.Tab("Position", id="position"):
+                    position.build(geo)
             with gr.Tab("World", id="world"):
                 world_tab = world.build()
         world.carry(world_tab, tabs, localize_tab, synthesize_tab, segment_tab)

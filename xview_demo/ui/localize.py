@@ -157,6 +157,9 @@ def _handler(geo: "GeoLocalizer", folders: bool) -> Any:
             gallery = places.world_gallery(geo, seed, biome, told)
         progress(0.6, desc="Searching")
         result = geo.localize(view, gallery, top_k=int(top_k))
+        if "position" in geo.names and gallery.kind == "aerial":
+            progress(0.7, desc="Finding the place in the best tile")
+            result = geo.refine(view, gallery, result)
         progress(0.8, desc="Drawing")
         return (*_pictures(geo, view, gallery, result), gr.update(visible=True), gr.update(visible=True))
 
@@ -214,6 +217,11 @@ def _answer(result: "Localization", tiles: int) -> str:
             sure if result.confidence >= 0.5 else "low: look at the other matches too",
         ),
     ]
+    if best.position is not None:
+        note = f"in the best tile, give or take {viz.metres_text(best.uncertainty_m)}"
+        if best.position_error_m is not None:
+            note += f"; {viz.metres_text(best.position_error_m)} from the position in the file"
+        entries.append(("Position", common.place_text(best.position), note))
     if best.distance_m is not None:
         entries.append(
             ("Distance", viz.metres_text(best.distance_m), "from the position in the file to the tile's centre")

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from xview_demo import AerialView, viz
+from xview_demo import AerialView, viz, viz_position
+from xview_demo.classes import CLASSES
 from xview_demo.errors import XViewError
-from xview_demo.ui import common
+from xview_demo.ui import common, hover
 
 if TYPE_CHECKING:
     from xview_demo.localizer import GeoLocalizer
@@ -37,6 +38,7 @@ def build(geo: "GeoLocalizer") -> Tab:
             with gr.Column(visible=False) as from_above:
                 common.examples(picture, "aerial*.jpg")
             alpha = gr.Slider(0, 1, value=0.55, step=0.05, label="Opacity of the classes")
+            shown = gr.CheckboxGroup(list(CLASSES), value=list(CLASSES), label="Classes shown", elem_id="segment-shown")
             button = gr.Button("Segment", variant="primary", elem_id="segment-run")
         with gr.Column(scale=8, min_width=460):
             overlay = common.shown("Classes over the picture", elem_id="segment-overlay", visible=False)
@@ -48,12 +50,13 @@ def build(geo: "GeoLocalizer") -> Tab:
     kind.change(turn, kind, [from_street, from_above], show_progress="hidden", api_visibility="private")
     button.click(
         _handler(geo),
-        [picture, kind, alpha],
+        [picture, kind, alpha, shown],
         [overlay, legend, found],
         api_name="segment",
         concurrency_id="models",
     )
-    alpha.release(_blend, [found, alpha], overlay, show_progress="hidden", api_visibility="private")
+    for event in (alpha.release, shown.change):
+        event(_blend, [found, alpha, shown], overlay, show_progress="hidden", api_visibility="private")
     return Tab(kind, picture)
 
 
@@ -61,7 +64,9 @@ def _handler(geo: "GeoLocalizer") -> Any:
     """The function behind the button."""
 
     @common.spoken
-    def run(picture: str | None, kind: str = GROUND, alpha: float = 0.55) -> tuple[Any, str, Any]:
+    def run(
+        picture: str | None, kind: str = GROUND, alpha: float = 0.55, shown: list[str] | None = None
+    ) -> tuple[Any, str, Any]:
         """Segment a picture taken from the street or from above into eight classes."""
         if kind == AERIAL:
             if not picture:
@@ -71,11 +76,12 @@ def _handler(geo: "GeoLocalizer") -> Any:
             view = common.open_ground(picture)
         result = geo.segment(view)
         found = (viz.to_array(view), result)
-        return gr.update(value=_blend(found, alpha), visible=True), common.shares(result.areas), found
+        legend = common.shares(result.areas) + hover.labels("#segment-overlay", result)
+        return gr.update(value=_blend(found, alpha, shown), visible=True), legend, found
 
     return run
 
 
-def _blend(found: Any, alpha: float) -> Any:
-    """The overlay at another opacity, without asking the model again."""
-    return None if found is None else viz.overlay_view(found[0], found[1], alpha)
+def _blend(found: Any, alpha: float, shown: list[str] | None) -> Any:
+    """The overlay at another opacity or with other classes, without asking the model again."""
+    return None if found is None else viz_position.painted(found[0], found[1], alpha, shown)
