@@ -176,3 +176,12 @@ def test_the_boundary_score_of_a_shifted_square():
     assert np.isnan(absent[2])
     missed = metrics.boundary_f(metrics.boundary_counts(np.zeros_like(truth), truth, 2))
     assert missed[1] == 0
+
+
+def test_a_card_has_the_rows_of_both_evaluations(tmp_path):
+    from train import measures
+
+    result = evaluation.evaluate_position(Oracle(), protocol=TINY)
+    rows = {metric: value for _, metric, value, _ in measures.rows("mst-world", result)}
+    assert float(rows["mean error m"].split()[0]) < 0.7 and rows["coverage of the 0.9 set %"] == "100.0"
+    assert {"within 1 m %", "true place in the first 1 regions %", "land-cover mIoU"} <= set(rows)

@@ -244,6 +244,8 @@ def _on_real_pairs(name: str, model: Any, real: Real) -> tuple[list[Row], dict[s
     scaled = " ".join([command, *(f"--scale {scale}" for scale in real.scales)])
     rows: list[Row] = []
     results: dict[str, Any] = {}
+    if task == "position":
+        return measures.on_real_pairs(model, real.folder, scales, scaled)
     if task == "matching":
         for heading in ("known", "unknown"):
             result = evaluation.evaluate_real_pairs(real.folder, model, heading=heading, metres_per_pixel=scales)

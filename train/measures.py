@@ -1,5 +1,6 @@
 """What stands in the cards of the position models and of the segmenters that read both views."""
 
+from pathlib import Path
 from typing import Any
 
 from xview_demo import evaluation
@@ -60,6 +61,21 @@ def position(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, A
     calibration = evaluation.calibrate_position(model, protocol)
     result = evaluation.evaluate_position(model, protocol=protocol) | {"model": name}
     return rows(name, result), {"position": result, "calibration": calibration}
+
+
+def on_real_pairs(model: Any, folder: Path, scales: dict[str, float], command: str) -> tuple[list[Row], dict[str, Any]]:
+    """Position and land cover of a position model on real tiles: rows of its card, and results."""
+    result = evaluation.evaluate_real_position(folder, model, metres_per_pixel=scales)
+    where = f"{result['n']} real tiles (validation only)"
+    low, high = result["interval"]
+    values = {"mean error m": f"{result['mean_m']:.1f} ({low:.1f}–{high:.1f})"}
+    values["mean error of the tile's centre m"] = f"{result['chance']['mean_m']:.1f}"
+    values |= {f"coverage of the {mass} set %": f"{share:.0f}" for mass, share in result["coverage"].items()}
+    land = result["landcover"]
+    values["land-cover mIoU"] = f"{land['miou']:.3f}"
+    values |= {f"land-cover IoU {k}": f"{v:.3f}" for k, v in land["iou"].items() if v is not None}
+    values["land-cover mIoU of the commonest class"] = f"{land['chance']:.3f}"
+    return [(where, metric, value, command) for metric, value in values.items()], result
 
 
 def rows(name: str, result: dict[str, Any]) -> list[Row]:
