@@ -39,10 +39,10 @@ RECIPES: dict[str, Recipe] = {
         Settings("depth-world", steps=2000, batch=16, learning_rate=1e-3),
         {"steps": 4, "batch": 2, "model": TINY_UNET},
     ),
+    **LADDER,
     **SYNTHESIS,
     **PLACES,
     **SEGFORMER,
-    **LADDER,
     **POSITION,
 }  # fmt: skip
 

@@ -68,13 +68,6 @@ TINY_DIFFUSION: dict[str, Any] = {
     },
 }  # fmt: skip
 
-TINY_SEGFORMER: dict[str, Any] = {
-    "widths": (8, 8, 16, 16),
-    "depths": (1, 1, 1, 1),
-    "heads": (1, 1, 2, 2),
-    "decoder": 16,
-}
-
 TINY_STREAMS: dict[str, Any] = {
     "channels": (8, 8, 8, 8), "features": 16, "aerial_size": 32, "ground_size": (16, 64), "turns": 4,
 }  # fmt: skip
