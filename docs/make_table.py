@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xview_demo import list_models, zoo
 from xview_demo.files import atomic_path
-from xview_demo.localizer import PARTS
+from xview_demo.localizer import OPTIONAL, PARTS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -46,7 +46,7 @@ def numbers(name: str) -> str:
 
 def listed() -> list[str]:
     """The localizer's own models, and every other that has a card."""
-    own = {name for _, name in PARTS.values()}
+    own = {name for part, (_, name) in PARTS.items() if part not in OPTIONAL}
     return [name for name in list_models() if name in own or (zoo.CARDS / f"{name}.md").is_file()]
 
 

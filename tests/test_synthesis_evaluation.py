@@ -100,7 +100,8 @@ def test_lpips_takes_the_backbone_from_a_file(name, tmp_path, matcher, segmenter
     import torchvision
 
     torch.manual_seed(0)
-    torch.save(getattr(torchvision.models, name)().state_dict(), tmp_path / "net.pth")
+    state = getattr(torchvision.models, name)().state_dict()
+    torch.save({key: value for key, value in state.items() if "features" in key}, tmp_path / "net.pth")
     metric = Lpips(tmp_path / "net.pth")
     a = torch.rand(2, 3, 64, 64)
     assert metric(a, a).abs().max() < 1e-6 and (metric(a, 1 - a) > 0).all()
