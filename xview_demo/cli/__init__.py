@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from xview_demo.cli import evaluate, galleries, positions, views, worlds
+from xview_demo.cli import evaluate, galleries, places, positions, views, worlds
 
 app = typer.Typer(
     name="xview",
@@ -31,6 +31,8 @@ app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(worlds.bench_app, name="bench")
 app.command()(worlds.world)
 app.command()(worlds.models)
+app.command()(places.geowarp_pairs)
+app.command()(places.world_places)
 app.command("app")(worlds.demo)
 
 

@@ -28,6 +28,12 @@ Hfov = Annotated[
     float | None,
     typer.Option("--hfov", help="Horizontal field of view in degrees; overrides the metadata."),
 ]
+Kind = Annotated[
+    str, typer.Option("--kind", help="What a gallery that is built holds: aerial tiles, or ground photographs.")
+]
+Places = Annotated[
+    str | None, typer.Option("--places", help="The model that encodes photographs; the bundled one when left out.")
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
 
 
@@ -45,12 +51,15 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def localizer(model: str | None, device: str | None) -> "GeoLocalizer":
-    """The bundled localizer, or that of a directory or repository."""
+def localizer(model: str | None, device: str | None, places: str | None = None) -> "GeoLocalizer":
+    """The bundled localizer, or that of a directory or repository; `places` names its model for photographs."""
     from xview_demo import GeoLocalizer
 
     source = () if model is None else (model,)
-    return GeoLocalizer.from_pretrained(*source, device=device)
+    geo = GeoLocalizer.from_pretrained(*source, device=device)
+    if places is not None:
+        geo.names["places"] = places
+    return geo
 
 
 def ground_view(path: Path, heading: float | None, hfov: float | None) -> "GroundView":
@@ -85,8 +94,8 @@ def source_of(text: str, grid: bool = False) -> Any:
     return Path(text)
 
 
-def gallery_of(text: str | None, geo: "GeoLocalizer") -> "Gallery":
-    """The gallery in a directory, or one built on the spot from `world:…` or from a folder of tiles."""
+def gallery_of(text: str | None, geo: "GeoLocalizer", kind: str = "aerial") -> "Gallery":
+    """The gallery in a directory, or one built on the spot from `world:…` or from a folder of tiles or photographs."""
     from xview_demo import Gallery
     from xview_demo.errors import XViewError
 
@@ -97,7 +106,19 @@ def gallery_of(text: str | None, geo: "GeoLocalizer") -> "Gallery":
     source = source_of(text)
     if isinstance(source, Path) and (source / "gallery.json").is_file():
         return Gallery.open(source, geo)
-    return Gallery.build(source, geo, progress=progress("encoding tiles"))
+    return Gallery.build(source, geo, kind=kind, progress=progress("encoding tiles"))
+
+
+def zone_of(text: str | None) -> tuple[int, str] | None:
+    """A UTM zone such as 18N as (18, "N"); None stays None."""
+    from xview_demo.errors import XViewError
+
+    if text is None:
+        return None
+    number, hemisphere = text[:-1], text[-1:].upper()
+    if not number.isdecimal() or not 1 <= int(number) <= 60 or hemisphere not in ("N", "S"):
+        raise XViewError(f"'{text}' is no UTM zone: write its number and N or S, e.g. 18N.")
+    return int(number), hemisphere
 
 
 def progress(label: str) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xview_demo.cli import common
-from xview_demo.cli.common import Device, Json, Model
+from xview_demo.cli.common import Device, Json, Kind, Model, Places
 
 if TYPE_CHECKING:
     from xview_demo.gallery import Gallery
@@ -25,6 +25,11 @@ def gallery_build(
             "--stride-metres", help="Step between tiles; left out: a tile's side, or along a world's streets."
         ),
     ] = None,
+    kind: Kind = "aerial",
+    utm_zone: Annotated[
+        str | None, typer.Option("--utm-zone", help="Zone of UTM names that do not state theirs, e.g. 18N.")
+    ] = None,
+    places: Places = None,
     model: Model = None,
     device: Device = None,
     as_json: Json = False,
@@ -35,8 +40,10 @@ def gallery_build(
     found = common.source_of(source, grid=stride_metres is not None)
     built = Gallery.build(
         found,
-        common.localizer(model, device),
+        common.localizer(model, device, places),
         path=out,
+        kind=kind,
+        utm_zone=common.zone_of(utm_zone),
         tile_metres=tile_metres,
         stride_metres=stride_metres,
         progress=common.progress("encoding tiles"),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from xview_demo.cli import common
-from xview_demo.cli.common import Device, Heading, Hfov, Image, Json, Model, Seed
+from xview_demo.cli.common import Device, Heading, Hfov, Image, Json, Kind, Model, Places, Seed
 
 
 def synthesize(
@@ -108,25 +108,38 @@ def localize(
     refine: Annotated[
         int, typer.Option("--refine", min=0, help="Find the position inside that many of the best tiles.")
     ] = 0,
+    kind: Kind = "aerial",
+    places: Places = None,
+    rerank: Annotated[
+        str | None, typer.Option("--rerank", help="A model of the task places re-ranks a gallery of photographs.")
+    ] = None,
+    rerank_k: Annotated[int, typer.Option("--rerank-k", min=1, help="How many matches it re-ranks.")] = 5,
+    rerank_below: Annotated[
+        float | None, typer.Option("--rerank-below", help="Re-rank only when the confidence (0–1) is lower.")
+    ] = None,
     figure: Annotated[Path | None, typer.Option("--figure", help="Write a picture of the matches.")] = None,
     geojson: Annotated[Path | None, typer.Option("--geojson", help="Write the matches as GeoJSON.")] = None,
     model: Model = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Find where a street-level picture was taken among the tiles of a gallery."""
+    """Find where a street-level picture was taken among the tiles, or the photographs, of a gallery."""
     from xview_demo import viz
     from xview_demo.files import atomic_path
+    from xview_demo.recognition.figures import reranking_figure
 
     view, place = common.ground_view(image, heading, hfov), common.region_of(region)
-    geo = common.localizer(model, device)
-    area = common.gallery_of(gallery, geo)
-    result = geo.localize(view, area, top_k=top_k, region=place)
+    geo = common.localizer(model, device, places)
+    area = common.gallery_of(gallery, geo, kind)
+    result = geo.localize(
+        view, area, top_k=top_k, region=place, rerank=rerank, rerank_k=rerank_k, rerank_below=rerank_below
+    )
     if refine:
         result = geo.refine(view, area, result, count=refine)
     summary = result.to_dict()
     if figure is not None:
-        summary["picture"] = common.write(viz.localization_figure(view, area, result), figure)
+        draw = reranking_figure if area.kind == "ground" else viz.localization_figure
+        summary["picture"] = common.write(draw(view, area, result), figure)
     if geojson is not None:
         with atomic_path(geojson) as temporary:
             Path(temporary).write_text(json.dumps(result.to_geojson(), indent=1))
@@ -138,8 +151,9 @@ def _matches_text(result: Any) -> str:
     rows = []
     for match in result.matches:
         lat, lon = match.latlon or (float("nan"), float("nan"))
+        seen = "" if match.warp is None else f"  {match.warp.agreeing:3} cells agree"
         away = "" if match.distance_m is None else f"  {match.distance_m:8.1f} m from the known position"
-        rows.append(f"{match.rank:>3}  {match.score:.3f}  {lat:.6f}, {lon:.6f}  {match.tile}{away}")
+        rows.append(f"{match.rank:>3}  {match.score:.3f}  {lat:.6f}, {lon:.6f}  {match.tile}{seen}{away}")
         if match.position is not None:
             lat, lon = match.position
             rows.append(f"     in it: {lat:.6f}, {lon:.6f}, give or take {match.uncertainty_m:.1f} m")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from xview_demo.ui import hover, localize, position, segment, synthesize, theme, world
+from xview_demo.ui import hover, localize, position, recognition, segment, synthesize, theme, world
 
 if TYPE_CHECKING:
     from xview_demo.localizer import GeoLocalizer
@@ -45,6 +45,9 @@ def build(geo: "GeoLocalizer", *, folders: bool | None = None) -> gr.Blocks:
             if "position" in geo.names:
                 with gr.Tab("Position", id="position"):
                     position.build(geo)
+            if "places" in geo.names:
+                with gr.Tab("Places", id="places"):
+                    recognition.build(geo, folders=folders)
             with gr.Tab("World", id="world"):
                 world_tab = world.build()
         world.carry(world_tab, tabs, localize_tab, synthesize_tab, segment_tab)

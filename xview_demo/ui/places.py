@@ -12,6 +12,7 @@ import numpy as np
 from xview_demo import AerialView, Gallery, World
 from xview_demo.errors import GalleryError, XViewError
 from xview_demo.files import atomic_path, cache_root
+from xview_demo.tiles import encoder_for
 
 if TYPE_CHECKING:
     from xview_demo.localizer import GeoLocalizer
@@ -85,8 +86,8 @@ def world_gallery(geo: "GeoLocalizer", seed: float | None, biome: str | None, to
     return _kept(geo, f"world-{place.seed}-{place.biome}-streets", area, counted)
 
 
-def folder_gallery(geo: "GeoLocalizer", folder: str | None, told: Told | None = None) -> Gallery:
-    """The gallery in a folder: a kept one is opened, tiles are encoded once and kept."""
+def folder_gallery(geo: "GeoLocalizer", folder: str | None, told: Told | None = None, kind: str = "aerial") -> Gallery:
+    """The gallery in a folder: a kept one is opened, tiles (photographs, kind "ground") are encoded once and kept."""
     path = Path((folder or "").strip().strip("'\"")).expanduser()
     if not folder or not path.exists():
         raise GalleryError(
@@ -94,11 +95,11 @@ def folder_gallery(geo: "GeoLocalizer", folder: str | None, told: Told | None = 
         )
     if (path / "gallery.json").is_file():
         return Gallery.open(path, geo)
-    return _kept(geo, f"folder-{_stamp(path)}", path, told)
+    return _kept(geo, f"folder-{_stamp(path)}", path, told, kind)
 
 
-def zip_gallery(geo: "GeoLocalizer", archive: str | None, told: Told | None = None) -> Gallery:
-    """The gallery in an uploaded ZIP file of tiles, or of a kept gallery."""
+def zip_gallery(geo: "GeoLocalizer", archive: str | None, told: Told | None = None, kind: str = "aerial") -> Gallery:
+    """The gallery in an uploaded ZIP file of tiles or photographs, or of a kept gallery."""
     if not archive:
         raise GalleryError("There is no ZIP file yet: upload one that holds aerial tiles.")
     digest = hashlib.sha256(Path(archive).read_bytes()).hexdigest()[:16]
@@ -107,7 +108,7 @@ def zip_gallery(geo: "GeoLocalizer", archive: str | None, told: Told | None = No
         with atomic_path(folder) as temporary:
             unpack(Path(archive), temporary)
     inner = next((path.parent for path in sorted(folder.rglob("gallery.json"))), folder)
-    return folder_gallery(geo, str(inner), told)
+    return folder_gallery(geo, str(inner), told, kind)
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -145,9 +146,9 @@ def _stamp(path: Path) -> str:
 _opened: dict[str, Gallery] = {}
 
 
-def _kept(geo: "GeoLocalizer", name: str, source: Any, told: Told | None) -> Gallery:
+def _kept(geo: "GeoLocalizer", name: str, source: Any, told: Told | None, kind: str = "aerial") -> Gallery:
     """A gallery by its name and the encoder's fingerprint: in memory, else on disk, else built."""
-    mark = hashlib.sha256(geo.fingerprint.encode()).hexdigest()[:10]
+    mark = hashlib.sha256(encoder_for(kind, geo).fingerprint.encode()).hexdigest()[:10]
     path = cache_folder() / f"{name}-{mark}"
     key = str(path)
     if key not in _opened:
@@ -156,5 +157,5 @@ def _kept(geo: "GeoLocalizer", name: str, source: Any, told: Told | None) -> Gal
         if (path / "gallery.json").is_file():
             _opened[key] = Gallery.open(path)
         else:
-            _opened[key] = Gallery.build(source, geo, path=path, progress=told)
+            _opened[key] = Gallery.build(source, geo, path=path, kind=kind, progress=told)
     return _opened[key]
