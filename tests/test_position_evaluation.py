@@ -43,8 +43,11 @@ class Oracle:
         self.calibration = (temperature, even)
 
 
-def test_a_model_that_knows_is_right():
-    result = evaluation.evaluate_position(Oracle(), protocol=TINY)
+def test_a_model_that_knows_is_right(tmp_path):
+    result = evaluation.evaluate_position(Oracle(), protocol=TINY, sheet=tmp_path / "sheet.png")
+    drawn = np.asarray(Image.open(tmp_path / "sheet.png"))
+    green = (drawn[..., 1] > 200) & (drawn[..., [0, 2]] < 60).all(-1)
+    assert green.any() and drawn.shape[1] > 4 * 192
     assert result["n"] == 4 and result["seeds"] == [950_000, 950_000] and result["reach_m"] == 20
     assert result["mean_m"] < 0.7 and result["r@1m"] == 100 and result["region_r@1"] == 100
     assert set(result["coverage"]) == {"0.5", "0.68", "0.9", "0.95"}

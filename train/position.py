@@ -76,10 +76,11 @@ class PositionMethod:
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
         self.cache, self.settings = cache, settings
-        self.options: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             "family": "mst", "own": 0.25, "colour": 0.7, "noise": 1.0, "landcover": 1.0, "sightline": 5.0,
             "position": 10.0, "density": 1.0, "pretrained": False,
-        } | settings.options  # fmt: skip
+        }  # fmt: skip
+        self.options = defaults | settings.options
         self.model = self._build()
         self.modules: dict[str, nn.Module] = {"model": self.model}
         learned = [p for p in self.model.parameters() if p.requires_grad]

@@ -19,9 +19,13 @@ SEGFORMER: dict[str, Recipe] = {
         "segformer:SegFormerMethod",
         Settings(
             "segformer-ade20k", steps=EPOCHS * PAIRS // 6, batch=6, learning_rate=3e-5, weight_decay=0.01,
-            options={"start": PUBLISHED, "dice": 0.0, "balance": 0.0},
+            options={
+                "start": PUBLISHED, "dice": 0.0, "balance": 0.0, "schedule": "plateau", "epoch": PAIRS // 6,
+            },
         ),
-        {"steps": 2, "batch": 4, "model": TINY, "options": {"dice": 0.0, "balance": 0.0}},
+        {"steps": 2, "batch": 4, "model": TINY, "options": {
+            "dice": 0.0, "balance": 0.0, "schedule": "plateau", "epoch": 1,
+        }},
     ),
     "unet-pseudo-world": Recipe(
         "segmentation of aerial tiles: U-Net, ResNet-18, on the labels of segformer-world",

@@ -13,7 +13,8 @@ from torch import Generator, Tensor
 from train import augment
 from train.cache import Cache
 from train.data import class_shares, images, labels, rarity
-from train.engine import Settings
+from train.diffusion import Pace
+from train.engine import Settings, cosine
 from train.segmentation import SegmentationMethod
 from xview_demo import zoo
 from xview_demo.data.dataset import open_aerial
@@ -31,18 +32,22 @@ class SegFormerMethod:
 
     Options: `start` (an ADE20K checkpoint, folder or repository, whose folded head is fine-tuned; "" starts at random),
     `rows` and `columns` of a strip and `crop` of a tile in pixels, `colour` (strength), `dice` (weight), `balance`
-    (power of the inverse frequency that weighs a class; 0 = all alike, as published).
+    (power of the inverse frequency that weighs a class; 0 = all alike, as published), `schedule` ("cosine", or
+    "plateau" as published) and `epoch` (steps, for the plateau).
     """
 
     averaged = "model"
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
         self.cache, self.settings = cache, settings
-        self.options: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             "start": "", "rows": 96, "columns": 256, "crop": 160, "colour": 0.4, "dice": 1.0, "balance": 0.25,
-        } | settings.options  # fmt: skip
+            "schedule": "cosine", "epoch": 1,
+        }  # fmt: skip
+        self.options = defaults | settings.options
         self.model = self._build()
-        self.modules: dict[str, torch.nn.Module] = {"model": self.model}
+        self.pace = Pace(int(self.options["epoch"]))
+        self.modules: dict[str, torch.nn.Module] = {"model": self.model, "pace": self.pace}
         decay = [p for p in self.model.parameters() if p.dim() > 1]
         plain = [p for p in self.model.parameters() if p.dim() <= 1]
         groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
@@ -61,6 +66,10 @@ class SegFormerMethod:
             return SegFormer(**self.settings.model)
         model = zoo.load(start, task="segmentation")
         return model.for_classes()
+
+    def schedule(self, step: int, settings: Settings) -> float:
+        """Factor of the learning rate."""
+        return float(self.pace.factor) if self.options["schedule"] == "plateau" else cosine(step, settings)
 
     def batch(self, generator: Generator) -> Views:
         """Windows of panoramas and of tiles, each picture with its own colours."""
@@ -105,6 +114,7 @@ class SegFormerMethod:
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         optimiser.step()
+        self.pace.tell(total.item())
         return report
 
 

@@ -120,12 +120,15 @@ def position(
     reach: Annotated[
         float, typer.Option("--reach", min=0.0, max=30.0, help="Metres from tile centre to camera, at most.")
     ] = 20.0,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", help="Write a picture of tiles, land cover and heat maps.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find the camera inside a tile: metre errors, regions, coverage of the stated mass, and land cover."""
     from xview_demo.evaluation import evaluate_position
 
-    result = evaluate_position(model, n=n, reach=reach, progress=common.progress("worlds"))
+    result = evaluate_position(model, n=n, reach=reach, progress=common.progress("worlds"), sheet=sheet)
     common.say(result, _text(result), as_json)
 
 

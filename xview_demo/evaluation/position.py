@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xview_demo import metrics
-from xview_demo.classes import LANDCOVER, LANDCOVER_OF_CLASSES
+from xview_demo.classes import LANDCOVER, LANDCOVER_OF_CLASSES, LANDCOVER_PALETTE
 from xview_demo.errors import XViewError
 from xview_demo.evaluation.protocol import VALIDATION, Progress, Protocol, model_of, spread
+from xview_demo.evaluation.sheets import write_sheet
 from xview_demo.geometry import density
 from xview_demo.images import read_image
 from xview_demo.views import AerialView, GroundView
@@ -24,6 +25,7 @@ from xview_demo.views import AerialView, GroundView
 REACH = 20.0  # metres from the tile's centre to the camera, at most; uniform over the disc
 REGION_MASS, REGIONS = 0.9, (1, 3)
 RENDERED = 256  # pixels of a rendered tile, halved down to what the model takes
+SHOWN = 8  # rows of a contact sheet
 INFERNO: dict[tuple[int, int, int], int] = {
     (0, 0, 3): 0, (120, 28, 109): 1, (237, 104, 37): 2, (252, 254, 164): 3,
 }  # fmt: skip
@@ -88,7 +90,7 @@ class Sums:
 @torch.inference_mode()
 def evaluate_position(
     model: Any = "mst-world", *, n: int = 500, reach: float = REACH, protocol: Protocol | None = None,
-    progress: Progress | None = None, world: Any = None,
+    progress: Progress | None = None, world: Any = None, sheet: str | Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Metre errors, regions and coverage in tiles of test worlds, and the IoU of their land cover.
 
@@ -99,23 +101,49 @@ def evaluate_position(
         protocol: other worlds.
         progress: called with (worlds done, worlds in all).
         world: stand-in for `World`.
+        sheet: a picture of the first tiles of each world is written there: tile, true and found land cover, heat map.
     """
     net, name = model_of(model, "position")
     protocol = protocol or position_protocol(n)
+    rows: list[dict[str, Tensor]] = []
     sums, matrix = Sums(), np.zeros((len(LANDCOVER), len(LANDCOVER)), np.int64)
     for strip, tile, labels, camera in tiles_of_worlds(net, protocol, reach, progress, world):
         probability, landcover = net.predict(strip, tile)
         for p, place in zip(probability.cpu().numpy(), camera.tolist(), strict=True):
             cells = (place[0] * p.shape[1], place[1] * p.shape[0])
             sums.add(Found(p, cells, net.metres / p.shape[1]))
-        drawn = landcover.argmax(1).cpu().numpy()
-        matrix += metrics.confusion(drawn, LANDCOVER_OF_CLASSES[labels.numpy()], len(LANDCOVER))
+        drawn, truth = landcover.argmax(1).cpu().numpy(), LANDCOVER_OF_CLASSES[labels.numpy()]
+        matrix += metrics.confusion(drawn, truth, len(LANDCOVER))
+        if len(rows) < SHOWN:
+            rows.append(_shown(tile[0], truth[0], drawn[0], probability[0].cpu().numpy(), camera[0].tolist()))
+    if sheet is not None:
+        write_sheet(sheet, rows)
     chance = np.outer(matrix.sum(1), np.eye(len(LANDCOVER))[matrix.sum(1).argmax()]).astype(np.int64)
     land = {"miou": metrics.miou(matrix), "iou": metrics.iou_by_class(matrix, LANDCOVER)}
     return {
         "model": name, "seeds": protocol.seeds, "reach_m": reach, **sums.result(),
         "landcover": land | {"chance": metrics.miou(chance)},
     }  # fmt: skip
+
+
+def _shown(
+    tile: Tensor, truth: np.ndarray, drawn: np.ndarray, probability: np.ndarray, camera: list[float]
+) -> dict[str, Tensor]:
+    """One row of the sheet; the camera is a green dot in the tile and in the heat map, unlabelled pixels are black."""
+    from matplotlib import colormaps
+
+    side = tile.shape[-1]
+    palette = np.concatenate((LANDCOVER_PALETTE, np.zeros((252, 3), np.uint8)))
+    heat = colormaps["inferno"](np.sqrt(probability / max(float(probability.max()), 1e-12)))[..., :3]
+    pictures = [
+        (tile.cpu().permute(1, 2, 0).numpy() * 255).astype(np.uint8), palette[truth], palette[drawn],
+        np.kron((heat * 255).astype(np.uint8), np.ones((side // len(heat), side // len(heat), 1), np.uint8)),
+    ]  # fmt: skip
+    column, row = (int(np.clip(value * side, 1, side - 2)) for value in camera)
+    for picture in (pictures[0], pictures[3]):
+        picture[row - 1 : row + 2, column - 1 : column + 2] = (0, 255, 0)
+    names = ("tile", "land cover", "found", "position")
+    return {n: torch.from_numpy(p.copy()).permute(2, 0, 1) for n, p in zip(names, pictures, strict=True)}
 
 
 def position_protocol(n: int, first_seed: int | None = None) -> Protocol:

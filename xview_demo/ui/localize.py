@@ -217,7 +217,7 @@ def _answer(result: "Localization", tiles: int) -> str:
             sure if result.confidence >= 0.5 else "low: look at the other matches too",
         ),
     ]
-    if best.position is not None:
+    if best.position is not None and best.uncertainty_m is not None:
         note = f"in the best tile, give or take {viz.metres_text(best.uncertainty_m)}"
         if best.position_error_m is not None:
             note += f"; {viz.metres_text(best.position_error_m)} from the position in the file"
