@@ -19,6 +19,7 @@ HEADLINES = {
     "segmentation": {"mIoU": "mIoU {}"},
     "position": {"mean error m": "mean error {} m", "land-cover mIoU": "land cover mIoU {}"},
     "depth": {"AbsRel ≤ 60 m": "AbsRel {} within 60 m"},
+    "places": {"R@1 %": "R@1 {} %"},
 }
 
 

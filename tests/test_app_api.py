@@ -10,6 +10,7 @@ from gradio_client import Client, handle_file  # noqa: E402
 from gradio_client.exceptions import AppError  # noqa: E402
 
 from xview_demo import zoo  # noqa: E402
+from xview_demo.localizer import PARTS  # noqa: E402
 
 BAD = ("text.jpg", "truncated.jpg", "dot.png", "wide.png", "moving.gif", "empty.jpg")
 
@@ -31,6 +32,7 @@ def test_only_the_four_tabs_are_offered(client):
         "/segment",
         "/world",
         *(["/locate"] if zoo.is_bundled("mst-world") else []),
+        *(["/places"] if zoo.is_bundled(PARTS["places"][1]) else []),
     }
 
 

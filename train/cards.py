@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from train import measures
+from train import measures, recipes_places
 from train.engine import Settings
 from train.pictures import with_helpers
 from xview_demo import evaluation, zoo
@@ -68,6 +68,7 @@ ABOUT: dict[str, str] = {
         "input channels; numbers are given with and without them. Every seed gives another view."
     ),
     **measures.ABOUT,
+    **recipes_places.ABOUT,
 }
 NEEDED = {"rgbds-world": ("depth-world", "unet-ground-world")}  # what estimates a query's depth and classes
 LIMITS: dict[str, str] = {
@@ -92,6 +93,7 @@ LIMITS: dict[str, str] = {
         "for full panoramas with ±45° of elevation."
     ),
     **measures.LIMITS,
+    **recipes_places.LIMITS,
 }
 
 

@@ -8,20 +8,29 @@ from xview_demo.models.reranking.features import POOLINGS
 from xview_demo.world.places import PlaceWorlds
 
 TITLES = {"alexnet": "AlexNet", "vgg16": "VGG16", "resnet50": "ResNet-50"}
-SHAPES: dict[str, tuple[float, int, float]] = {  # width, steps, learning rate of the features
-    "alexnet": (0.5, 1400, 5e-4),
-    "vgg16": (0.125, 900, 1e-3),
-    "resnet50": (0.125, 900, 1e-3),
+SHAPES: dict[str, tuple[float, int, float, float]] = {  # width, steps, share of the features, their learning rate
+    "alexnet": (0.5, 2000, 0.6, 5e-4),
+    "vgg16": (0.125, 1600, 0.65, 1e-3),
+    "resnet50": (0.125, 1800, 0.65, 1e-3),
 }
 PHOTOGRAPH = (144, 192)  # pixels
 
 
 def _recipe(backbone: str, pooling: str) -> Recipe:
     name = f"geowarp-{backbone}-{pooling}-world"
-    width, steps, rate = SHAPES[backbone]
+    width, steps, share, rate = SHAPES[backbone]
     model: dict[str, Any] = {"backbone": backbone, "pooling": pooling}
-    options = {"optimiser": "adam", "rate": 1e-3}
-    tiny = {"refresh": 2, "validate": 2, "validation": 2, "queries": 4, "pool": 8, "negatives": 1, **options}
+    options = {"share": share, "optimiser": "adam", "rate": 1e-3}
+    tiny = {
+        "refresh": 2,
+        "validate": 2,
+        "validation": 2,
+        "queries": 4,
+        "pool": 8,
+        "negatives": 1,
+        **options,
+        "share": 0.5,
+    }
     return Recipe(
         f"places: {TITLES[backbone]} with {'GeM' if pooling == 'gem' else 'NetVLAD'}, then GeoWarp's regressor",
         "places:PlacesMethod",
@@ -47,4 +56,15 @@ def _recipe(backbone: str, pooling: str) -> Recipe:
 
 PLACES: dict[str, Recipe] = {
     f"geowarp-{backbone}-{pooling}-world": _recipe(backbone, pooling) for backbone in TITLES for pooling in POOLINGS
+}
+ABOUT = {
+    name: f"{recipe.summary.removeprefix('places: ')}, narrow, for photographs. Global descriptors retrieve by L2 "
+    "distance; query and candidate are then warped to the region they share and compared there (Berton et al., ICCV "
+    "2021). Layers and names are those of the published models, which `python -m train import-geowarp` reads."
+    for name, recipe in PLACES.items()
+}
+LIMITS = {
+    name: "Trained on photographs of a procedural world, 144 × 192 pixels: on real photographs expect far less than "
+    "models trained on Pitts30k reach there; import those, or train on your own folder with `--root`."
+    for name in PLACES
 }

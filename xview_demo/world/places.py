@@ -32,9 +32,9 @@ Progress = Callable[[int, int], None]
 class PlaceWorlds:
     """What a folder holds. Two folders with equal values hold equal pictures."""
 
-    train: int = 12  # worlds
-    val: int = 2
-    test: int = 4
+    train: int = 20  # worlds
+    val: int = 3
+    test: int = 6
     sites: int = 80  # places of the gallery in each world, at most
     views: int = 4  # photographs at each, evenly around
     queries: int = 60  # in each world, at most
