@@ -280,4 +280,4 @@ def test_lists_say_what_is_missing(tmp_path):
 
 
 def test_every_reader_takes_a_split():
-    assert set(READERS) == {"cvusa", "cvact", "vigor", "ucf-op", "folder", "world"}
+    assert set(READERS) == {"brooklyn-queens", "cvusa", "cvact", "vigor", "ucf-op", "folder", "world"}

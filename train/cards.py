@@ -235,7 +235,7 @@ def _synthesis(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str,
     rows = []
     for method, values in methods.items():
         for metric, value in values.items():
-            rows.append(_row(f"world test, {method}", metric, f"{value:.3f}", command))
+            rows.append(_row(f"world test, {method}", metric, f"{value:.{1 if '@' in metric else 3}f}", command))
     return rows, {"synthesis": {**result, "model": name, "methods": methods}}
 
 

@@ -49,6 +49,7 @@ class Judge:
         self.describe: Callable[[Tensor], Tensor] = matching.encode_aerial if view == AERIAL else matching.encode_ground
         self.lpips = Lpips(lpips) if lpips else None
 
+    @torch.inference_mode()
     def look(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Views (B, 3, H, W) in [0, 1] → classes (B, H, W), and the features of the segmenter's encoder by stage."""
         features: list[Tensor] = []
@@ -59,12 +60,14 @@ class Judge:
             hook.remove()
         return labels, features
 
+    @torch.inference_mode()
     def described(self, views: Tensor) -> tuple[Tensor, np.ndarray]:
         """Descriptors (N, D) of the matcher, and pooled features (N, C) of the segmenter, of uint8 views."""
         parts = [part.float() / 255 for part in views.split(PART)]
         codes = torch.cat([self.describe(image) for image in parts])
         return codes, np.concatenate([_pooled(self.look(image)[1]) for image in parts])
 
+    @torch.inference_mode()
     def compare(
         self, drawn: Tensor, truth: Tensor, classes: Tensor, known: tuple[Tensor, np.ndarray]
     ) -> dict[str, Any]:

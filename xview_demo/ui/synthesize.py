@@ -101,7 +101,9 @@ def _inputs() -> tuple[Tab, gr.Dropdown, list[Any]]:
         _examples(picture, seed)
     with gr.Column(visible=False) as from_above:
         common.examples(picture, "aerial*.jpg")
-    method = gr.Dropdown(available(GROUND), value=available(GROUND)[0], label="Method", elem_id="synthesize-method")
+    method = gr.Dropdown(
+        available(GROUND) + available(AERIAL), value=available(GROUND)[0], label="Method", elem_id="synthesize-method"
+    )  # all of them, for programs; the page shows those that fit the picture
     what = gr.HTML(about(available(GROUND)[0]))
     random = draws_at_random(available(GROUND)[0])
     with gr.Row(visible=random) as sampler:
@@ -121,7 +123,7 @@ def _inputs() -> tuple[Tab, gr.Dropdown, list[Any]]:
     picture.change(lambda path, k: common.about_ground(path) if k == GROUND else "", [picture, kind], details, **quiet)
     picture.upload(lambda: (None, ""), None, [seed, biome], **quiet)
     method.change(_describe, method, [what, sampler], **quiet)
-    kind.change(_turn, kind, [method, from_street, from_above], **quiet)
+    gr.on(None, _turn, kind, [method, from_street, from_above], **quiet)  # when the page opens, and at each change
     return Tab(picture, kind, seed, biome), method, [said, heading, hfov, start, steps, guidance, truth]
 
 
