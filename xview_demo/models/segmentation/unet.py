@@ -70,4 +70,5 @@ class UNetSegmenter(HubModel):
     @torch.no_grad()
     def shift(self, logits: Tensor) -> None:
         """Add a constant to the logits of each class (classes,), for good."""
-        self.unet.head[-1].bias += logits.to(self.unet.head[-1].bias)
+        bias = list(self.unet.head.parameters())[-1]
+        bias.add_(logits.to(bias))
