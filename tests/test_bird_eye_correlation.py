@@ -58,5 +58,19 @@ def test_the_offset_of_the_camera_is_found(places):
     shifted = world.aerials([(s.east - 2.4, s.north + 1.6) for s in sites]).colour
     query = net.encode_ground(world.panoramas(sites, headings=[0.0] * len(sites)).colour)
     reference = net.encode_aerial(shifted)
-    found = torch.stack([net.offsets(q, r[None])[0] for q, r in zip(query, reference, strict=True)])
-    assert (found.median(0).values - torch.tensor([2.4, -1.6])).abs().max() < 1.0
+    found = [net.overlay(q, r[None], torch.zeros(1)) for q, r in zip(query, reference, strict=True)]
+    place = torch.cat([overlay.east_north for overlay in found])
+    assert (place.median(0).values - torch.tensor([2.4, -1.6])).abs().max() < 1.0
+
+
+def test_an_overlay_searches_around_each_tile_s_heading(places):
+    world, sites, tiles = places
+    net = BirdEyeCorrelation(headings=24)
+    query = net.encode_ground(world.panoramas(sites[:1], headings=[90.0]).colour)[0]
+    reference = net.encode_aerial(tiles)
+    around = torch.tensor([75.0, 200.0, 0.0, 90.0, 90.0, 90.0])
+    found = net.overlay(query, reference, around, span=15.0)
+    off = ((found.heading - around + 180) % 360 - 180).abs()
+    assert (off <= 15).all() and abs(found.heading[0] - 90) <= 15 and found.score.argmax() == 0
+    fixed = net.overlay(query, reference, around)
+    assert torch.equal(fixed.heading, around) and (found.score[0] >= fixed.score[0] - 1e-6)

@@ -200,6 +200,8 @@ def _row(where: str, metric: str, value: str, command: str) -> Row:
 def _matching(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
     from xview_demo.evaluation.matching import describe, match
 
+    if hasattr(model, "rerank"):
+        return measures.dense(name, model, smoke)
     protocol = TINY if smoke else evaluation.Protocol()
     model = with_helpers(model, tiny=smoke)
     results: dict[str, Any] = {"calibration": evaluation.calibrate(model, TINY if smoke else None)}
@@ -208,13 +210,7 @@ def _matching(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, 
     for heading in ("known", "unknown"):
         result = {"model": name, "seeds": protocol.seeds, **match(model, found, heading)}
         results[f"heading {heading}"] = result
-        where = f"world test, {result['n']:,} queries, {result['gallery']:,} tiles, heading {heading}"
-        command = f"xview evaluate matching --model {name} --heading {heading}"
-        low, high = result["interval"]
-        rows.append(_row(where, "R@1 %", f"{result['r@1']:.1f} ({low:.1f}–{high:.1f})", command))
-        rows += [_row(where, f"{k.upper()} %", f"{result[k]:.1f}", command) for k in ("r@5", "r@10", "r@1%")]
-        if result["heading_error_deg"] is not None:
-            rows.append(_row(where, "median heading error °", f"{result['heading_error_deg']:.2f}", command))
+        rows += measures.retrieval(result, "world test", f"xview evaluate matching --model {name} --heading {heading}")
     return rows, results
 
 
@@ -242,22 +238,21 @@ def _synthesis(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str,
 def _on_real_pairs(name: str, model: Any, real: Real) -> tuple[list[Row], dict[str, Any]]:
     """What `xview evaluate real` measures of a model, if its task is one of those."""
     task, scales = zoo.get(name).task, evaluation.parse_scales(real.scales)
-    command = f"xview evaluate real --task {task} --model {name} --root DIR"
+    asked = f"--model {name}" if not hasattr(model, "rerank") else f"--model {measures.FIRST} --rerank {name}"
+    command = f"xview evaluate real --task {task} {asked} --root DIR"
     scaled = " ".join([command, *(f"--scale {scale}" for scale in real.scales)])
     rows: list[Row] = []
     results: dict[str, Any] = {}
     if task == "position":
         return measures.on_real_pairs(model, real.folder, scales, scaled)
     if task == "matching":
+        first = {"rerank": None} if not hasattr(model, "rerank") else {"model": measures.FIRST, "rerank": model}
         for heading in ("known", "unknown"):
-            result = evaluation.evaluate_real_pairs(real.folder, model, heading=heading, metres_per_pixel=scales)
-            results[f"heading {heading}"] = result
-            where = f"{result['n']} real pairs (validation only, chance 1 in {result['gallery']}), heading {heading}"
-            low, high = result["interval"]
-            rows.append(
-                _row(where, "R@1 %", f"{result['r@1']:.1f} ({low:.1f}–{high:.1f})", f"{scaled} --heading {heading}")
+            result = evaluation.evaluate_real_pairs(
+                real.folder, **{"model": model} | first, heading=heading, metres_per_pixel=scales
             )
-            rows.append(_row(where, "R@5 %", f"{result['r@5']:.1f}", f"{scaled} --heading {heading}"))
+            results[f"heading {heading}"] = result
+            rows += measures.retrieval(result, "real pairs (validation only)", f"{scaled} --heading {heading}")
     elif task == "segmentation":
         results = evaluation.evaluate_real_segmentation(real.folder, model)
         for kind, result in results["labels"].items():

@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 from train import augment
 from train.cache import Cache
-from train.data import neighbours, pairs
+from train.data import apart, neighbours, pairs
 from train.engine import Settings
 from train.losses import heading_nce, info_nce
 from xview_demo.models.matching.azimuth import AzimuthMatcher
@@ -58,9 +58,7 @@ class AzimuthMethod:
         strip = self._disturb(augment.roll(sample.ground, columns), generator)
         tile = self._disturb(augment.cut(sample.aerial, grid), generator)
         mask = self._crop(b, strip.shape[-2], width, generator)
-        place = sample.place
-        apart = torch.cdist(place[:, 1:3], place[:, 1:3]) > o["apart"]
-        return MatchingBatch(strip, mask, tile, apart | (place[:, None, 0] != place[None, :, 0]))
+        return MatchingBatch(strip, mask, tile, apart(sample.place, o["apart"]))
 
     def _disturb(self, image: Tensor, generator: Generator) -> Tensor:
         strength = self.options["colour"]

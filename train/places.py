@@ -31,6 +31,7 @@ from xview_demo.world.places import PlaceWorlds, write_places
 MIRROR = [1, 0, 3, 2, 5, 4, 7, 6]  # where each corner goes when both pictures are mirrored
 OPTIONS: dict[str, Any] = {
     "share": 0.5,  # of the steps that train the features
+    "gentle": 0.4,  # share of the features' steps in which all photographs of a batch count, not only the hardest
     "margin": 0.1,  # of squared distances
     "negatives": 2,  # mined for each query
     "hardest": 5,  # negatives of the batch that count for each query
@@ -279,7 +280,10 @@ class PlacesMethod:
         right = away[torch.arange(b), b + torch.arange(b)]
         wrong = away.masked_fill(~batch.wrong, torch.inf)
         hardest = wrong.topk(min(int(self.options["hardest"]), wrong.shape[1]), dim=1, largest=False).values
-        loss = F.relu(self.options["margin"] + right[:, None] - hardest).mean()
+        if int(self.progress.step) < self.options["gentle"] * self.switch:
+            loss = _relative(right, wrong)
+        else:
+            loss = F.relu(self.options["margin"] + right[:, None] - hardest).mean()
         self._update("features", loss)
         solved = (right < hardest[:, 0]).float().mean()
         return {"triplet": loss.item(), "solved": solved.item()}
@@ -385,6 +389,17 @@ class PlacesMethod:
 def mirror(corners: Tensor) -> Tensor:
     """Corners (B, 8, 2) on two pictures as they are on the mirrored pictures."""
     return corners[:, MIRROR] * corners.new_tensor((-1.0, 1.0))
+
+
+def _relative(right: Tensor, wrong: Tensor, sharpness: float = 5.0) -> Tensor:
+    """Cross-entropy of the right photograph (B,) among the wrong ones (B, M), by their distance relative to the mean.
+
+    Features that start from random weights have all photographs close together. The hardest triplets alone would then
+    be solved by moving everything to one point; a relative distance gains nothing from that.
+    """
+    mean = wrong[wrong.isfinite()].mean().detach().clamp_min(1e-9)
+    logits = -sharpness / mean * torch.cat((right[:, None], wrong), 1)
+    return F.cross_entropy(logits, torch.zeros(len(right), dtype=torch.long, device=right.device))
 
 
 def mined_pairs(ranking: np.ndarray, squared: np.ndarray, positives: list[np.ndarray], limit: float) -> np.ndarray:

@@ -18,6 +18,15 @@ RECIPES: dict[str, Recipe] = {
         Settings("azimuth-world", steps=1400, batch=64, learning_rate=1.2e-3),
         {"steps": 4, "batch": 6, "model": {"widths": (8, 8, 16, 16), "channels": 4}, "options": {"worlds": 2}},
     ),
+    "bird-eye-features-world": Recipe(
+        "matching: dense features of the bird's-eye view and the tile, correlated over shifts",
+        "bird_eye:BirdEyeMethod",
+        Settings("bird-eye-features-world", steps=1600, batch=24, learning_rate=2e-3),
+        {
+            "steps": 4, "batch": 4, "model": {"width": 8, "maps": 4, "resolution": 1.6},
+            "options": {"worlds": 2},
+        },
+    ),
     "unet-ground-world": Recipe(
         "segmentation of panoramas: U-Net, ResNet-18",
         "segmentation:SegmentationMethod",

@@ -226,6 +226,15 @@ class Gallery:
         """(N, 2) degrees WGS84 of the tiles' centres; NaN where unknown."""
         return np.array([(tile.latitude, tile.longitude) for tile in self.tiles])
 
+    @cached_property
+    def pictured(self) -> bool:
+        """Whether the picture of every tile is kept, or is still where it was."""
+        home = self.path or Path()
+        return all(
+            index in self.pictures if tile.file is None else (home / tile.file).is_file()
+            for index, tile in enumerate(self.tiles)
+        )
+
     def tile(self, index: int) -> View:
         """The picture of a tile as a view, with its place, scale and name.
 

@@ -25,7 +25,8 @@ from xview_demo.locating import Locating
 from xview_demo.models.hub import digest
 from xview_demo.outputs import Depth, Localization, Segmentation, Synthesis
 from xview_demo.recognition import PlaceRecognizer
-from xview_demo.recognition.ranking import answer
+from xview_demo.recognition.overlaying import TileReranker
+from xview_demo.recognition.ranking import RERANKED, Reranker, answer
 from xview_demo.views import AerialView, GroundView
 
 TILE_METRES, TILE_PIXELS = 64.0, 256
@@ -42,8 +43,9 @@ PARTS = {
     "depth": ("depth", "depth-world"),
     "position": ("position", "mst-world"),
     "places": ("places", "geowarp-vgg16-gem-world"),
+    "reranking": ("matching", "bird-eye-features-world"),
 }
-OPTIONAL = ("position", "places")  # parts that a localizer does without where their weights are not bundled
+OPTIONAL = ("position", "places", "reranking")  # parts that may lack their bundled weights
 FORMAT = 1
 
 
@@ -87,6 +89,7 @@ class GeoLocalizer(Locating):
         self._folders: dict[str, Path] = {}
         self._models: dict[str, Any] = {}
         self._recognizers: dict[str, PlaceRecognizer] = {}
+        self._tile_rerankers: dict[str, TileReranker] = {}
 
     @classmethod
     def from_pretrained(
@@ -149,18 +152,20 @@ class GeoLocalizer(Locating):
         depth: str | None = PARTS["depth"][1],
         position: str | None = PARTS["position"][1],
         places: str | None = PARTS["places"][1],
+        reranking: str | None = PARTS["reranking"][1],
         device: str | torch.device | None = None,
         dtype: str | torch.dtype = "auto",
         local_files_only: bool = False,
     ) -> Self:
         """Pick the parts: each a name of `list_models()`, a directory or a repository; None leaves it out.
 
-        `places` encodes galleries of photographs; without it the matcher does.
+        `places` encodes galleries of photographs; without it the matcher does. `reranking` judges the best tiles of
+        `localize` anew.
         """
         chosen = {
             "matching": matching, "synthesis": synthesis, "segmentation_ground": segmentation_ground,
             "segmentation_aerial": segmentation_aerial, "depth": depth, "position": position,
-            "places": places,
+            "places": places, "reranking": reranking,
         }  # fmt: skip
         for part, name in chosen.items():
             if name is not None and name in zoo.ZOO:
@@ -349,8 +354,8 @@ class GeoLocalizer(Locating):
         gallery: Gallery,
         top_k: int = 10,
         region: Region | None = None,
-        rerank: str | None = None,
-        rerank_k: int = 5,
+        rerank: str | None = "auto",
+        rerank_k: int | None = None,
         rerank_below: float | None = None,
     ) -> Localization:
         """Where a view was taken, among the tiles of a gallery.
@@ -359,30 +364,46 @@ class GeoLocalizer(Locating):
         heading of each match is found with it. The confidence is the best tile's probability: a softmax over the
         scores with a temperature fitted on validation worlds. Photographs of a gallery tell no heading.
 
+        The best tiles are then judged anew by laying the view's ground over each (`Match.overlay`); they share the
+        probability that they had together.
+
         Args:
             view: the query.
             gallery: built by this localizer; of aerial tiles, or of photographs (kind "ground").
             top_k: number of matches.
             region: search only there (see `Gallery.mask`).
-            rerank: name, folder or repository of a model of the task "places", which puts the first `rerank_k` of a
-                gallery of photographs into a new order; `Match.warp` then tells the evidence.
-            rerank_k: how many are re-ranked.
+            rerank: "auto" (aerial tiles whose pictures are kept, by this localizer's `reranking`; photographs not at
+                all), None, or the name, folder or repository of a model: for aerial tiles a dense matcher, for
+                photographs one of the task "places", whose evidence is `Match.warp`.
+            rerank_k: how many are re-ranked; 50 tiles or 5 photographs when None.
             rerank_below: re-rank only when the confidence is lower than this (0–1).
 
         Raises:
             GalleryError: the gallery is of another matcher, or the region holds no tile.
-            ModelError: no such re-ranking model, or a gallery that is not of photographs.
+            ModelError: no such re-ranking model, or one for the other kind of gallery.
         """
         gallery.check(self)
         recognizer = self.places if gallery.kind == "ground" else None
         query, scorer, temperature = self._compared(view) if recognizer is None else recognizer.query(view)
         scores, headings = gallery.scores(query, scorer)
         assert headings is not None
-        reranker = None if rerank is None else self._recognizer(rerank)
         return answer(
             view, gallery, scores[0], headings[0], temperature, top_k=top_k, region=region,
-            reranker=reranker, rerank_k=rerank_k, rerank_below=rerank_below,
+            reranker=self._reranker(rerank, gallery), rerank_below=rerank_below,
+            rerank_k=RERANKED[gallery.kind] if rerank_k is None else rerank_k,
         )  # fmt: skip
+
+    def _reranker(self, name: str | None, gallery: Gallery) -> Reranker | None:
+        """What judges candidates of a gallery anew; None for nothing."""
+        if name == "auto":
+            name = self.names.get("reranking") if gallery.kind == "aerial" and gallery.pictured else None
+        if name is None:
+            return None
+        if gallery.kind == "ground":
+            return self._recognizer(name)
+        if name not in self._tile_rerankers:
+            self._tile_rerankers[name] = TileReranker(self._part("reranking", name), self.device)
+        return self._tile_rerankers[name]
 
     def _compared(self, view: GroundView) -> tuple[Tensor, Any, float]:
         """Descriptor of a view for the matcher, what compares it, and the temperature of the comparison."""

@@ -139,6 +139,24 @@ _CORNERS = ("query_corners", "tile_corners")
 
 
 @dataclass(frozen=True)
+class Overlay:
+    """How the bird's-eye view of the query lies on a tile."""
+
+    correlation: float  # in [-1, 1]
+    east_north: tuple[float, float]  # metres of the camera from the tile's centre
+    camera_height: float  # metres above the ground, of those that were tried
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field."""
+        place = [_number(metres, 2) for metres in self.east_north]
+        return {
+            "correlation": _number(self.correlation),
+            "east_north": place,
+            "camera_height": _number(self.camera_height, 2),
+        }
+
+
+@dataclass(frozen=True)
 class Match:
     """One tile or photograph of a gallery, as an answer to a query."""
 
@@ -151,11 +169,13 @@ class Match:
     position: LatLon | None = None  # degrees WGS84, where in the tile the query was taken; None = not refined
     position_error_m: float | None = None  # metres from the query's known place to that position
     uncertainty_m: float | None = None  # metres, mean error of that position over tiles and cells
-    warp: Warp | None = None  # what re-ranking found; None = not re-ranked
+    warp: Warp | None = None  # what re-ranking found in a photograph; None = not re-ranked
+    overlay: Overlay | None = None  # what re-ranking found in a tile; None = not re-ranked
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field; `warp` only of a match that was re-ranked, the position only of one that was refined."""
-        again = {} if self.warp is None else {"warp": self.warp.to_dict()}
+        """Every field; `warp` or `overlay` only when it was re-ranked, the position only when it was refined."""
+        evidence = {"warp": self.warp, "overlay": self.overlay}
+        again = {name: found.to_dict() for name, found in evidence.items() if found is not None}
         return {
             "rank": int(self.rank),
             "score": _number(self.score),

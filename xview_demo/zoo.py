@@ -117,6 +117,20 @@ ZOO: dict[str, Entry] = {
         view="both",
         tiny={"channels": 4, "widths": (8, 8, 16, 16)},
     ),
+    "bird-eye-correlation": Entry(
+        "matching",
+        "matching.bird_eye_correlation:BirdEyeCorrelation",
+        "the bird's-eye view laid over the tile, colour contrasts correlated; no weights",
+        view="both",
+        learned=False,
+    ),
+    "bird-eye-features-world": Entry(
+        "matching",
+        "matching.bird_eye_features:BirdEyeFeatures",
+        "the bird's-eye view laid over the tile, learned features correlated",
+        view="both",
+        tiny={"width": 8, "maps": 4, "resolution": 1.6},
+    ),
     **LADDER,
     "xfork-world": Entry(
         "synthesis",

@@ -34,6 +34,7 @@ class View(StrEnum):
 
 
 HeadingKnown = Annotated[Known, typer.Option("--heading", help="Is the query's heading told?")]
+Rerank = Annotated[str | None, typer.Option("--rerank", help="A dense matcher judges the first 50 tiles anew.")]
 Count = Annotated[int, typer.Option("--n", min=1, help="How many pictures.")]
 
 
@@ -43,14 +44,16 @@ def matching(
     heading: HeadingKnown = Known.known,
     queries: Annotated[int | None, typer.Option("--queries", min=1, help="How many; 1,000 if left out.")] = None,
     gallery: Annotated[int | None, typer.Option("--gallery", min=1, help="Tiles; 10,000 if left out.")] = None,
+    rerank: Rerank = None,
     as_json: Json = False,
 ) -> None:
     """Find the tile of each panorama among thousands: recall, rank and heading error."""
     from xview_demo.evaluation import evaluate_matching
 
     result = evaluate_matching(
-        model, heading=heading.value, queries=queries, gallery=gallery, progress=common.progress("worlds")
-    )
+        model, heading=heading.value, queries=queries, gallery=gallery, rerank=rerank,
+        progress=common.progress("worlds"),
+    )  # fmt: skip
     common.say(result, _text(result), as_json)
 
 
@@ -164,6 +167,7 @@ def real(
     scale: Annotated[
         list[str] | None, typer.Option("--scale", help="SET=METRES_PER_PIXEL of a set's aerial pictures.")
     ] = None,
+    rerank: Rerank = None,
     sheet: Annotated[Path | None, typer.Option("--sheet", help="Synthesis: write a contact sheet.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -173,7 +177,9 @@ def real(
     scales = evaluation.parse_scales(scale or [])
     if task == Task.matching:
         chosen = model or "azimuth-world"
-        result = evaluation.evaluate_real_pairs(root, chosen, heading=heading.value, metres_per_pixel=scales)
+        result = evaluation.evaluate_real_pairs(
+            root, chosen, heading=heading.value, metres_per_pixel=scales, rerank=rerank
+        )
     elif task == Task.synthesis:
         methods = (model,) if model else _generators("ground")
         result = evaluation.evaluate_real_synthesis(root, methods, metres_per_pixel=scales, sheet=sheet)

@@ -111,9 +111,9 @@ def localize(
     kind: Kind = "aerial",
     places: Places = None,
     rerank: Annotated[
-        str | None, typer.Option("--rerank", help="A model of the task places re-ranks a gallery of photographs.")
-    ] = None,
-    rerank_k: Annotated[int, typer.Option("--rerank-k", min=1, help="How many matches it re-ranks.")] = 5,
+        str, typer.Option("--rerank", help="What judges the best matches anew: auto, none, or a model.")
+    ] = "auto",
+    rerank_k: Annotated[int | None, typer.Option("--rerank-k", min=1, help="How many matches it judges.")] = None,
     rerank_below: Annotated[
         float | None, typer.Option("--rerank-below", help="Re-rank only when the confidence (0–1) is lower.")
     ] = None,
@@ -131,8 +131,9 @@ def localize(
     view, place = common.ground_view(image, heading, hfov), common.region_of(region)
     geo = common.localizer(model, device, places)
     area = common.gallery_of(gallery, geo, kind)
+    chosen = None if rerank == "none" else rerank
     result = geo.localize(
-        view, area, top_k=top_k, region=place, rerank=rerank, rerank_k=rerank_k, rerank_below=rerank_below
+        view, area, top_k=top_k, region=place, rerank=chosen, rerank_k=rerank_k, rerank_below=rerank_below
     )
     if refine:
         result = geo.refine(view, area, result, count=refine)

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from xview_demo import metrics
 from xview_demo.composed import Composed, composed
 from xview_demo.errors import XViewError
-from xview_demo.evaluation.protocol import VALIDATION, Progress, Protocol, model_of, places
+from xview_demo.evaluation.protocol import VALIDATION, Progress, Protocol, fit_temperature, model_of, places
 from xview_demo.geometry import roll_columns
 
 
@@ -51,16 +50,33 @@ def describe(matcher: Any, protocol: Protocol, progress: Progress | None = None,
     return Descriptors(torch.cat(north), torch.cat(own), torch.cat(gallery), np.concatenate(headings), right)
 
 
-def match(matcher: Any, found: Descriptors, heading: str) -> dict[str, Any]:
-    """Recalls, ranks and heading errors of encoded queries; `heading` is "known" or "unknown"."""
+@dataclass
+class Searched:
+    """What a matcher says of every pair."""
+
+    scores: np.ndarray  # (Q, N)
+    headings: np.ndarray | None  # (Q, N) degrees; None where they were known
+
+
+def search(matcher: Any, found: Descriptors, heading: str) -> Searched:
+    """Compare encoded queries with the gallery; `heading` is "known" or "unknown"."""
     if heading not in ("known", "unknown"):
         raise XViewError(f"heading is {heading!r}: use known or unknown.")
     if heading == "known":
-        scores, headings = matcher.aligned(found.north, found.gallery).numpy(), None
-    else:
-        scores, headings = (x.numpy() for x in matcher.score(found.own, found.gallery))
+        return Searched(matcher.aligned(found.north, found.gallery).numpy(), None)
+    return Searched(*(x.numpy() for x in matcher.score(found.own, found.gallery)))
+
+
+def match(matcher: Any, found: Descriptors, heading: str) -> dict[str, Any]:
+    """Recalls, ranks and heading errors of encoded queries; `heading` is "known" or "unknown"."""
+    return recalled(search(matcher, found, heading), found)
+
+
+def recalled(searched: Searched, found: Descriptors) -> dict[str, Any]:
+    """Recalls, ranks and heading errors of a search."""
+    scores, headings = searched.scores, searched.headings
     rank = metrics.ranks(scores, found.right)
-    n = scores.shape[1]
+    n, heading = scores.shape[1], "known" if headings is None else "unknown"
     result: dict[str, Any] = {"n": len(rank), "gallery": n, "heading": heading, **metrics.recalls(rank, n)}
     result["heading_error_deg"] = None
     if headings is not None:
@@ -80,6 +96,7 @@ def evaluate_matching(
     heading: str = "known",
     queries: int | None = None,
     gallery: int | None = None,
+    rerank: Any = None,
     protocol: Protocol | None = None,
     progress: Progress | None = None,
     world: Any = None,
@@ -90,6 +107,7 @@ def evaluate_matching(
         model: name, folder or repository, or the matcher itself.
         heading: "known" (the query is turned to north) or "unknown" (searched).
         queries, gallery: smaller numbers, for a quick look.
+        rerank: a dense matcher that judges the first 50 tiles anew.
         protocol: other worlds.
         progress: called with (worlds done, worlds in all).
         world: stand-in for `World`.
@@ -97,20 +115,14 @@ def evaluate_matching(
     matcher, name = model_of(model, "matching")
     protocol = (protocol or Protocol()).scaled(queries, gallery)
     found = describe(matcher, protocol, progress, world)
-    return {"model": name, "seeds": protocol.seeds, **match(matcher, found, heading)}
+    result = {"model": name, "seeds": protocol.seeds, **match(matcher, found, heading)}
+    if rerank is None:
+        return result
+    from xview_demo.evaluation import reranking
 
-
-def fit_temperature(scores: np.ndarray, truth: np.ndarray) -> float:
-    """The temperature under which the softmax over scores (Q, N) gives the right items (Q,) the highest likelihood."""
-    from scipy.optimize import minimize_scalar
-
-    target = torch.from_numpy(np.asarray(truth))
-    values = torch.from_numpy(np.asarray(scores, np.float64))
-
-    def loss(log_temperature: float) -> float:
-        return float(F.cross_entropy(values / np.exp(log_temperature), target))
-
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(2e-3), np.log(1.0)), method="bounded").x))
+    dense, result["rerank"] = model_of(rerank, "matching")
+    again = reranking.rerank(dense, search(matcher, found, heading), describe(dense, protocol, None, world), heading)
+    return result | recalled(again, found)
 
 
 def calibrate(matcher: Any, protocol: Protocol | None = None, world: Any = None) -> dict[str, float]:

@@ -52,6 +52,7 @@ class Sums:
     at_truth: list[float] = field(default_factory=list)  # probability of the true cell times the number of cells
     share: list[float] = field(default_factory=list)  # of the tile that the 90 % set covers
     held: dict[float, list[bool]] = field(default_factory=lambda: {mass: [] for mass in density.MASSES})
+    stated: dict[float, list[float]] = field(default_factory=lambda: {mass: [] for mass in density.MASSES})
     regions: dict[int, list[bool]] = field(default_factory=lambda: {k: [] for k in REGIONS})
 
     def add(self, found: Found) -> None:
@@ -66,7 +67,9 @@ class Sums:
         row, column = (min(int(camera[n]), p.shape[1 - n] - 1) for n in (1, 0))
         self.at_truth.append(float(p[row, column]) * p.size)
         for mass, held in self.held.items():
-            held.append(density.holds(density.smallest_set(p, mass), camera))
+            cells = density.smallest_set(p, mass)
+            held.append(density.holds(cells, camera))
+            self.stated[mass].append(float(p[cells].sum()))  # whole cells hold a little more than was asked for
         parts = density.parts(p, REGION_MASS)
         self.share.append(sum(part.share for part in parts))
         for k, hits in self.regions.items():
@@ -80,6 +83,7 @@ class Sums:
         found |= {f"region_r@{k}": 100.0 * float(np.mean(hits)) for k, hits in self.regions.items()}
         found["region_share"] = float(np.mean(self.share))
         found["coverage"] = {f"{mass:g}": 100.0 * float(np.mean(held)) for mass, held in self.held.items()}
+        found["stated"] = {f"{mass:g}": 100.0 * float(np.mean(stated)) for mass, stated in self.stated.items()}
         found["expected_error_m"] = float(np.mean(self.expected))
         found["entropy_bits"] = float(np.mean(self.entropy))
         found["gain_at_truth"] = float(np.median(self.at_truth))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xview_demo import zoo
@@ -119,3 +120,16 @@ def model_of(model: Any, task: str) -> tuple[Any, str]:
     if isinstance(model, str | Path):
         return zoo.load(model, task=task), str(model)
     return model, type(model).__name__
+
+
+def fit_temperature(scores: np.ndarray, truth: np.ndarray) -> float:
+    """The temperature under which the softmax over scores (Q, N) gives the right items (Q,) the highest likelihood."""
+    from scipy.optimize import minimize_scalar
+
+    target = torch.from_numpy(np.asarray(truth))
+    values = torch.from_numpy(np.asarray(scores, np.float64))
+
+    def loss(log_temperature: float) -> float:
+        return float(F.cross_entropy(values / np.exp(log_temperature), target))
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(2e-3), np.log(1.0)), method="bounded").x))

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from xview_demo import metrics
 from xview_demo.classes import BUILDING, CLASSES, GROUND, ROAD, SKY, VEGETATION
+from xview_demo.composed import composed
 from xview_demo.errors import XViewError
-from xview_demo.evaluation.matching import Descriptors, match
+from xview_demo.evaluation import reranking
+from xview_demo.evaluation.matching import Descriptors, recalled, search
 from xview_demo.evaluation.protocol import model_of
 from xview_demo.evaluation.sheets import write_sheet
 from xview_demo.evaluation.synthesis import draw
@@ -107,22 +108,34 @@ def evaluate_real_pairs(
     *,
     heading: str = "known",
     metres_per_pixel: Mapping[str, float] | None = None,
+    rerank: Any = None,
 ) -> dict[str, Any]:
     """Retrieval among the real pairs of a folder alone (validation only).
 
-    The tile is the middle 64 m of an aerial picture whose scale is given (see `real_pairs`), else all of it.
+    The tile is the middle 64 m of an aerial picture whose scale is given (see `real_pairs`), else all of it. With
+    `rerank`, a dense matcher judges the first 50 tiles anew.
     """
     matcher, name = model_of(model, "matching")
     pairs = real_pairs(folder, metres_per_pixel)
-    gallery = matcher.encode_aerial(torch.stack([aerial.tile() for _, aerial in pairs]))
+    found = _described(matcher, pairs)
+    searched = search(matcher, found, heading)
+    result = {"model": name, "seeds": None}
+    if rerank is not None:
+        dense, result["rerank"] = model_of(rerank, "matching")
+        searched = reranking.rerank(dense, searched, _described(dense, pairs), heading)
+    return result | recalled(searched, found)
 
-    def encoded(north: bool) -> Tensor:
-        strips = [view.strip(north=north) for view, _ in pairs]
-        return matcher.encode_ground(torch.stack([s for s, _ in strips]), torch.stack([m for _, m in strips]))
 
-    headings = np.array([view.heading or 0.0 for view, _ in pairs])
-    found = Descriptors(encoded(True), encoded(False), gallery, headings, np.eye(len(pairs), dtype=bool))
-    return {"model": name, "seeds": None, **match(matcher, found, heading)}
+def _described(matcher: Any, pairs: list[tuple[GroundView, AerialView]]) -> Descriptors:
+    encoder = composed(matcher)
+    north, own = ([view.strip(north=north) for view, _ in pairs] for north in (True, False))
+    return Descriptors(
+        encoder.encode_ground(*map(torch.stack, zip(*north, strict=True))),
+        encoder.encode_turned(*map(torch.stack, zip(*own, strict=True))),
+        encoder.encode_aerial(torch.stack([aerial.tile() for _, aerial in pairs])),
+        np.array([view.heading or 0.0 for view, _ in pairs]),
+        np.eye(len(pairs), dtype=bool),
+    )
 
 
 @torch.inference_mode()

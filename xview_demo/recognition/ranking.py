@@ -1,15 +1,36 @@
 """From the scores of a gallery to an answer: probabilities, the best tiles, and those re-ranked."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from xview_demo.errors import ModelError
 from xview_demo.gallery import Gallery
 from xview_demo.geometry.regions import Region
-from xview_demo.outputs import Localization, Match, Warp
-from xview_demo.recognition.recognizer import PlaceRecognizer
+from xview_demo.outputs import Localization, Match
 from xview_demo.views import GroundView
+
+RERANKED = {"aerial": 50, "ground": 5}  # candidates of a gallery of that kind that are re-ranked
+
+
+@dataclass(frozen=True)
+class Reordered:
+    """Candidates after re-ranking."""
+
+    rows: list[int]  # of the gallery, the best first
+    fields: list[dict[str, Any]]  # of each one's `Match`: what was found
+    logits: np.ndarray | None = None  # of each, where it also says how probable they are among themselves
+
+
+class Reranker(Protocol):
+    """Puts candidates into a new order."""
+
+    def reorder(
+        self, view: GroundView, gallery: Gallery, rows: list[int], scores: np.ndarray, headings: np.ndarray
+    ) -> Reordered:
+        """Order `rows` of a gallery anew, given their scores and headings (degrees or NaN)."""
+        ...
 
 
 def answer(
@@ -21,7 +42,7 @@ def answer(
     *,
     top_k: int = 10,
     region: Region | None = None,
-    reranker: PlaceRecognizer | None = None,
+    reranker: Reranker | None = None,
     rerank_k: int = 5,
     rerank_below: float | None = None,
 ) -> Localization:
@@ -47,21 +68,28 @@ def answer(
     found = scores.astype(np.float64)
     if region is not None:
         found = np.where(gallery.mask(region), found, -np.inf)
-    weight = np.exp((found - found.max()) / temperature)
-    probability = (weight / weight.sum()).astype(np.float32)
+    probability = _softmax(found / temperature).astype(np.float32)
     order = np.argsort(-found, kind="stable")[: int(np.isfinite(found).sum())]
-    warps: dict[int, Warp] = {}
+    evidence: dict[int, dict[str, Any]] = {}
     if reranker is not None and (rerank_below is None or probability.max() < rerank_below):
-        first, seen = reranker.rerank(view, gallery, order[:rerank_k].tolist())
-        order[:rerank_k] = first
-        warps = dict(zip(first, seen, strict=True))
+        first = order[:rerank_k]
+        again = reranker.reorder(view, gallery, first.tolist(), found[first], headings[first])
+        evidence = dict(zip(again.rows, again.fields, strict=True))
+        if again.logits is not None:
+            probability[again.rows] = probability[first].sum() * _softmax(again.logits)
+        order[:rerank_k] = again.rows
     away = None if view.latlon is None else gallery.distances(view.latlon)
     matches = []
     for rank, row in enumerate(order[: max(1, top_k)].tolist(), start=1):
         fields = _fields(gallery, row, float(found[row]), float(headings[row]), away)
-        matches.append(Match(rank=rank, warp=warps.get(row), **fields))
+        matches.append(Match(rank=rank, **fields | evidence.get(row, {})))
     confidence = float(probability[order[0]])
     return Localization(tuple(matches), matches[0].heading, confidence, probability, view.latlon)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    weight = np.exp(logits - logits.max())
+    return weight / weight.sum()
 
 
 def _fields(gallery: Gallery, row: int, score: float, heading: float, away: np.ndarray | None) -> dict[str, Any]:

@@ -4,13 +4,10 @@ It encodes photographs for a gallery of kind "ground", scores a query against it
 candidates by warping each with the query to the region they share. Always in single precision.
 """
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -21,6 +18,8 @@ from xview_demo.gallery import Gallery
 from xview_demo.geometry import resize
 from xview_demo.models.hub import digest
 from xview_demo.outputs import Warp
+from xview_demo.recognition.kept import Kept
+from xview_demo.recognition.ranking import Reordered
 from xview_demo.views import GroundView
 
 KEPT_BYTES = 1_000_000_000  # of candidates' pictures and local features that are kept in memory
@@ -39,8 +38,7 @@ class PlaceRecognizer:
     def __init__(self, model: Any, name: str = "places", device: str | torch.device = "cpu") -> None:
         self.name, self.device = name, torch.device(device)
         self.model = model.to(self.device).eval()
-        self._kept: WeakKeyDictionary[Gallery, OrderedDict[int, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
-        self._lock = threading.Lock()
+        self._kept = Kept(KEPT_BYTES)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -115,23 +113,22 @@ class PlaceRecognizer:
         order = np.argsort([-w.similarity for w in found], kind="stable")
         return [int(candidates[i]) for i in order], [found[i] for i in order]
 
+    def reorder(
+        self, view: GroundView, gallery: Gallery, rows: list[int], scores: np.ndarray, headings: np.ndarray
+    ) -> Reordered:
+        """`rerank` for `ranking.answer`."""
+        order, warps = self.rerank(view, gallery, rows)
+        return Reordered(order, [{"warp": warp} for warp in warps])
+
     def _pictures(self, gallery: Gallery, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Pictures (n, 3, H, W) and local features (n, C, 15, 15) of candidates; what was asked for lately is kept."""
-        with self._lock:
-            kept = self._kept.setdefault(gallery, OrderedDict())
-            known = {row: kept[row] for row in rows if row in kept}
-        missing = [row for row in rows if row not in known]
-        if missing:
+        """Pictures (n, 3, H, W) and local features (n, C, 15, 15) of candidates."""
+
+        def make(missing: list[int]) -> list[tuple[Tensor, ...]]:
             images = torch.stack([self.frame(gallery.tile(row)) for row in missing]).to(self.device)  # type: ignore[arg-type]
-            known |= dict(zip(missing, zip(images, self.model.local(images), strict=True), strict=True))
-        with self._lock:
-            for row in rows:
-                kept[row] = known[row]
-                kept.move_to_end(row)
-            size = sum(tensor.nbytes for tensor in known[rows[0]])
-            while len(kept) * size > KEPT_BYTES and len(kept) > len(rows):
-                kept.popitem(last=False)
-        return torch.stack([known[row][0] for row in rows]), torch.stack([known[row][1] for row in rows])
+            return list(zip(images, self.model.local(images), strict=True))
+
+        images, features = zip(*self._kept.get(gallery, rows, make), strict=True)
+        return torch.stack(images), torch.stack(features)
 
 
 def _points(corners: Tensor) -> tuple[tuple[float, float], ...]:

@@ -2,30 +2,36 @@
 
 The ground that a panorama shows, seen from above, looks like the tile around the camera. Three colour contrasts
 (lightness, red–green, yellow–blue), each as differences of Gaussians at several scales, are compared by a weighted
-normalised cross-correlation (Lewis, "Fast normalized cross-correlation", 1995) over shifts of the camera and headings.
-Nothing is learned, so nothing is overfitted: its score complements that of a trained descriptor.
+normalised cross-correlation (Lewis, "Fast normalized cross-correlation", 1995) over positions of the camera, headings
+and camera heights, which scale the view. Nothing is learned, so nothing is overfitted: its score complements that of a
+trained descriptor.
 
 | stage | shape |
 |---|---|
-| strip → bird's-eye view, 0.8 m/px, 48 m | (B, 3, 60, 60) and weight (B, 1, 60, 60) |
-| tile, 64 m, 0.8 m/px | (B, 3, 80, 80) |
-| contrasts | (B, 3 · scales, …) |
-| correlation | (headings, tiles, shifts), the maximum over shifts is the score |
+| strip → bird's-eye view 48 m wide, and where it is seen | (B, 3, P, P) and (B, 1, P, P) |
+| tile, 64 m | (B, 3, T, T) |
+| maps, `stride` times coarser | (B, C, P / stride, P / stride) and (B, C, T / stride, T / stride) |
+| correlation | (headings · heights, tiles, shifts); its maximum is the score |
 
-A descriptor is the small picture itself, unit length; a query's is padded with zeros to the length of a tile's.
+A query's descriptor is its bird's-eye view, a tile's are its maps: they depend on nothing else. The shorter of the two
+is padded with zeros, and both have unit length, which the correlation does not see.
 """
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from xview_demo.geometry import bird_eye_grid, inside, sample
 from xview_demo.geometry.overhead import CAMERA_HEIGHT
+from xview_demo.models.hub import HubModel
 
 TILE_METRES = 64.0
+SPAN = 15.0  # degrees on either side of a first matcher's heading that are searched again
 
 
 @lru_cache(maxsize=64)
@@ -52,155 +58,256 @@ def contrasts(image: Tensor, scales: tuple[float, ...]) -> Tensor:
     return torch.cat([blur(opponents, s) - blur(opponents, 4 * s) for s in scales], 1)
 
 
-def weighted_correlation(query: Tensor, weight: Tensor, tiles: Tensor, shifts: list[tuple[int, int]]) -> Tensor:
-    """Weighted normalised cross-correlation, the mean over channels.
+def weighted_correlation(
+    query: Tensor, weight: Tensor, tiles: Tensor, shifts: list[tuple[int, int]], joint: bool = False
+) -> Tensor:
+    """Weighted normalised cross-correlation over shifts.
 
     Args:
-        query: (R, C, P, P) maps, usually one view at R headings.
-        weight: (R, P, P) or (P, P), ≥ 0, how much each place counts.
+        query: (R, C, P, P) maps of several views, or of one in several poses.
+        weight: (R, P, P), or (P, P) for all, ≥ 0, how much each place counts.
         tiles: (N, C, T, T), T ≥ P.
         shifts: (rows, columns) by which the query's middle lies off the tile's, |shift| ≤ (T − P) / 2.
+        joint: the channels are one long vector and share a length, so that strong ones count more; else each channel is
+            normalised by itself and the mean is taken.
 
     Returns:
         (R, N, len(shifts)) in [-1, 1].
     """
     side, room = query.shape[-1], (tiles.shape[-1] - query.shape[-1]) // 2
-    shared = weight.dim() == 2
-    w = (weight[None] if shared else weight).flatten(1)
+    w = (weight[None] if weight.dim() == 2 else weight).flatten(1)
     w = w / w.sum(1, keepdim=True).clamp_min(1e-9)  # (1 or R, P²)
     q = query.flatten(2)
     q = q - (q * w[:, None]).sum(2, keepdim=True)
-    energy = (q.square() * w[:, None]).sum(2)  # (R, C)
-    q = q * w[:, None] / energy.clamp_min(1e-12).sqrt()[..., None]
+    energy = (q.square() * w[:, None]).sum(2, keepdim=True)  # (R, C, 1)
+    q = q * w[:, None] / (energy.sum(1, keepdim=True) if joint else energy).clamp_min(1e-12).sqrt()
     found = []
     for row, column in shifts:
         top, left = room + row, room + column
         patch = tiles[..., top : top + side, left : left + side].flatten(2)
         mean = torch.einsum("ncp,rp->rnc", patch, w)
         variance = torch.einsum("ncp,rp->rnc", patch.square(), w) - mean.square()
-        product = torch.bmm(q.transpose(0, 1), patch.permute(1, 2, 0)).permute(1, 2, 0)  # (R, N, C)
-        found.append((product / variance.clamp_min(1e-8).sqrt()).mean(2))
+        if joint:
+            found.append(q.flatten(1) @ patch.flatten(1).T / variance.sum(2).clamp_min(1e-8).sqrt())
+        else:
+            product = torch.bmm(q.transpose(0, 1), patch.permute(1, 2, 0)).permute(1, 2, 0)  # (R, N, C)
+            found.append((product / variance.clamp_min(1e-8).sqrt()).mean(2))
     return torch.stack(found, 2)
 
 
-class BirdEyeCorrelation(nn.Module):
+@dataclass(frozen=True)
+class Fit:
+    """How a query lies best on each of K tiles."""
+
+    score: Tensor  # (K,) correlation in [-1, 1]
+    heading: Tensor  # (K,) degrees clockwise from north
+    height: Tensor  # (K,) metres of the camera above the ground
+    east_north: Tensor  # (K, 2) metres of the camera from the tile's centre
+
+
+class BirdEyeCorrelation(HubModel):
     """Compares views with tiles by what the ground looks like from above.
 
     Args:
         metres: width of the bird's-eye view.
         resolution: metres per pixel of both pictures.
+        stride: pixels per cell of the maps.
         reach: metres by which the camera may be off the tile's centre along each axis.
         step: metres between the shifts that are tried.
-        camera_height: metres above the ground.
+        heights: camera heights in metres that are tried.
         surface: of the projection, "flat" or "curved".
         spread: metres, σ of the Gaussian by which near ground counts more.
         hole: metres around the camera that do not count (the car, the blind disc).
         scales: σ of the contrasts in metres.
         headings: number of headings that are tried when it is unknown.
-        calibration: temperatures that turn scores into probabilities, heading known and unknown.
+        calibration: temperatures that turn scores into probabilities, heading known and unknown (fitted on validation
+            seeds).
+        fusion: when it re-ranks, the weight of the first matcher's score beside its own, and the temperatures of the
+            sum, heading known and unknown.
     """
+
+    joint = False  # see `weighted_correlation`
 
     def __init__(
         self,
         metres: float = 48.0,
         resolution: float = 0.8,
+        stride: int = 1,
         reach: float = 3.2,
         step: float = 0.8,
-        camera_height: float = CAMERA_HEIGHT,
+        heights: tuple[float, ...] = (CAMERA_HEIGHT,),
         surface: str = "flat",
         spread: float = 14.0,
         hole: float = 3.5,
         scales: tuple[float, ...] = (0.8, 1.6, 3.2),
         headings: int = 72,
-        calibration: tuple[float, float] = (0.05, 0.05),
+        calibration: tuple[float, float] = (0.03, 0.03),
+        fusion: tuple[float, float, float] = (0.5, 0.03, 0.03),
     ) -> None:
         super().__init__()
         self.pixels, self.tile_pixels = round(metres / resolution), round(TILE_METRES / resolution)
-        self.metres, self.resolution, self.headings = metres, resolution, headings
-        self.camera_height, self.surface = camera_height, surface
-        self.calibration = tuple(calibration)
+        self.cells, self.tile_cells = self.pixels // stride, self.tile_pixels // stride
+        self.metres, self.headings, self.cell = metres, headings, resolution * stride
+        self.heights, self.surface = tuple(heights), surface
+        self.calibration, self.fusion = tuple(map(float, calibration)), tuple(map(float, fusion))
         self.scales = tuple(s / resolution for s in scales)
-        limit = min(round(reach / resolution), (self.tile_pixels - self.pixels) // 2)
-        every = max(1, round(step / resolution))
+        limit = min(round(reach / self.cell), (self.tile_cells - self.cells) // 2)
+        every = max(1, round(step / self.cell))
         offsets = sorted({*range(0, limit + 1, every), *range(0, -limit - 1, -every)})
         self.shifts = [(row, column) for row in offsets for column in offsets]
-        place = (torch.arange(self.pixels) + 0.5) * resolution - metres / 2
+        place = (torch.arange(self.cells) + 0.5) * self.cell - metres / 2
         distance = torch.hypot(place[:, None], place[None])
-        self.register_buffer(
-            "near", torch.exp(-0.5 * (distance / spread).square()) * (distance > hole), persistent=False
-        )
+        near = torch.exp(-0.5 * (distance / spread).square()) * (distance > hole)
+        self.register_buffer("near", near, persistent=False)
 
     near: Tensor
 
     @property
+    def channels(self) -> int:
+        """Number of maps."""
+        return 3 * len(self.scales)
+
+    @property
     def dimension(self) -> int:
         """Length of a descriptor."""
-        return max(3 * self.tile_pixels**2, 4 * self.pixels**2)
+        return max(self.channels * self.tile_cells**2, 4 * self.pixels**2)
 
     def features(self, image: Tensor, view: str) -> Tensor:
-        """Maps (B, C, P, P) of a picture seen from above (B, 3, P, P); `view` is "ground" or "aerial"."""
+        """Maps (B, C, P / stride, P / stride) of a picture from above (B, 3, P, P); `view` is "ground" or "aerial"."""
         return contrasts(image, self.scales)
 
-    def encode_ground(self, strip: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Strip (B, 3, H, W) in [0, 1], mask (B, 1, H, W) → descriptors (B, D): bird's-eye view and weight."""
-        grid = bird_eye_grid(
-            self.pixels, self.metres, surface=self.surface, camera_height=self.camera_height, vfov=90.0
-        ).to(strip)
+    def above(self, strip: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Strip (B, 3, H, W) in [0, 1], mask (B, 1, H, W) → bird's-eye view and where it is seen (B, 4, P, P)."""
+        grid = bird_eye_grid(self.pixels, self.metres, surface=self.surface, vfov=90.0).to(strip)
         seen = inside(grid).to(strip).expand(len(strip), 1, -1, -1)
         if mask is not None:
             seen = seen * sample(mask.to(strip), grid, padding="wrap")
-        whole = torch.cat((sample(strip, grid, padding="wrap"), seen * self.near), 1).flatten(1)
-        return F.normalize(F.pad(whole, (0, self.dimension - whole.shape[1])), dim=1)
+        return torch.cat((sample(strip, grid, padding="wrap"), seen), 1)
+
+    def encode_ground(self, strip: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Strip (B, 3, H, W) in [0, 1], mask (B, 1, H, W) → descriptors (B, D): bird's-eye view and what is seen."""
+        return self._packed(self.above(strip, mask))
 
     def encode_aerial(self, tile: Tensor) -> Tensor:
-        """Tile (B, 3, P, P) in [0, 1], 64 m wide, north up → descriptors (B, D)."""
-        side = self.tile_pixels
-        tile = F.interpolate(tile, (side, side), mode="bilinear", antialias=True)
-        return F.normalize(F.pad(tile.flatten(1), (0, self.dimension - tile[0].numel())), dim=1)
+        """Tile (B, 3, P, P) in [0, 1], 64 m wide, north up → descriptors (B, D): its maps."""
+        size = (self.tile_pixels, self.tile_pixels)
+        return self._packed(self.features(F.interpolate(tile, size, mode="bilinear", antialias=True), "aerial"))
 
-    def _view(self, descriptor: Tensor) -> tuple[Tensor, Tensor]:
-        """Bird's-eye view (3, P, P) and weight (P, P) of a query's descriptor (D,)."""
-        picture = descriptor[: 4 * self.pixels**2].view(4, self.pixels, self.pixels)
-        return picture[:3] / picture[:3].amax().clamp_min(1e-9), picture[3]
+    def _packed(self, maps: Tensor) -> Tensor:
+        flat = maps.flatten(1).float()
+        return F.normalize(F.pad(flat, (0, self.dimension - flat.shape[1])), dim=1)
 
-    def _tiles(self, descriptors: Tensor) -> Tensor:
-        side = self.tile_pixels
-        pictures = descriptors[:, : 3 * side**2].view(-1, 3, side, side)
-        return self.features(pictures / pictures.amax((1, 2, 3), keepdim=True).clamp_min(1e-9), "aerial")
+    def _pictures(self, descriptors: Tensor) -> Tensor:
+        """Bird's-eye views and what they see (B, 4, P, P) of queries' descriptors (B, D)."""
+        pictures = descriptors[:, : 4 * self.pixels**2].view(-1, 4, self.pixels, self.pixels)
+        return pictures / pictures[:, 3:].amax((1, 2, 3), keepdim=True).clamp_min(1e-9)
 
-    def _turned(self, picture: Tensor, weight: Tensor, headings: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps (R, C, P, P) and weights (R, P, P) of a view whose centre column looks along each heading (R,)."""
-        angle = headings.to(picture) * (math.pi / 180)
-        zero = torch.zeros_like(angle)
-        theta = torch.stack((angle.cos(), angle.sin(), zero, -angle.sin(), angle.cos(), zero), 1).view(-1, 2, 3)
+    def _maps(self, descriptors: Tensor) -> Tensor:
+        """Maps (N, C, T, T) of tiles' descriptors (N, D)."""
+        used = self.channels * self.tile_cells**2
+        return descriptors[:, :used].view(-1, self.channels, self.tile_cells, self.tile_cells)
+
+    def posed(self, pictures: Tensor, headings: Tensor, heights: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps (R, C, P, P) and weights (R, P, P) of views in given poses.
+
+        Args:
+            pictures: (R, 4, P, P) what `above` gives, or (1, 4, P, P) for all poses.
+            headings: (R,) degrees clockwise from north of the centre column.
+            heights: (R,) metres of the camera above the ground: a higher one sees the same ground steeper down, so its
+                view is that of the usual height, enlarged.
+        """
+        angle = headings.to(pictures) * (math.pi / 180)
+        zoom = CAMERA_HEIGHT / heights.to(pictures)
+        cos, sin, zero = angle.cos() * zoom, angle.sin() * zoom, torch.zeros_like(angle)
+        theta = torch.stack((cos, sin, zero, -sin, cos, zero), 1).view(-1, 2, 3)
         grid = F.affine_grid(theta, [len(angle), 4, self.pixels, self.pixels], align_corners=False)
-        both = torch.cat((picture, weight[None])).expand(len(angle), -1, -1, -1)
-        picture = F.grid_sample(both[:, :3], grid, padding_mode="border", align_corners=False)
-        weight = F.grid_sample(both[:, 3:], grid, padding_mode="zeros", align_corners=False)
-        return self.features(picture, "ground"), weight[:, 0]
+        pictures = pictures.expand(len(angle), -1, -1, -1)
+        colour = F.grid_sample(pictures[:, :3], grid, padding_mode="border", align_corners=False)
+        seen = F.grid_sample(pictures[:, 3:], grid, padding_mode="zeros", align_corners=False)
+        seen = F.adaptive_avg_pool2d(seen, (self.cells, self.cells))[:, 0]
+        return self.features(colour, "ground"), seen * self.near
+
+    def correlate(self, maps: Tensor, weight: Tensor, tiles: Tensor) -> Tensor:
+        """Correlation (R, N, shifts) of views' maps (R, C, P, P), weights (R, P, P), with tiles' maps (N, C, T, T)."""
+        same = bool((weight == weight[:1]).all())
+        return weighted_correlation(maps, weight[0] if same else weight, tiles, self.shifts, self.joint)
 
     def volume(self, query: Tensor, reference: Tensor, headings: Tensor, chunk: int = 64) -> Tensor:
-        """Correlation of one query (D,) with references (N, D) at headings (R,) degrees: (R, N, shifts)."""
-        maps, weight = self._turned(*self._view(query), headings)
-        parts = [weighted_correlation(maps, weight, self._tiles(part), self.shifts) for part in reference.split(chunk)]
-        return torch.cat(parts, 1)
+        """Correlation of one query (D,) with references (N, D) at headings (R,) degrees: (R, N, heights, shifts)."""
+        turns = headings.repeat_interleave(len(self.heights))
+        heights = torch.tensor(self.heights).repeat(len(headings))
+        maps, weight = self.posed(self._pictures(query[None]), turns, heights)
+        parts = [self.correlate(maps, weight, self._maps(part)) for part in reference.split(chunk)]
+        return torch.cat(parts, 1).unflatten(0, (len(headings), -1)).transpose(1, 2)
+
+    def calibrate(self, known: float, unknown: float) -> None:
+        """Set the temperatures and keep them in the configuration."""
+        self.calibration = (known, unknown)
+        self._keep("calibration")
+
+    def calibrate_fusion(self, weight: float, known: float, unknown: float) -> None:
+        """Set the weight and the temperatures of re-ranking and keep them in the configuration."""
+        self.fusion = (weight, known, unknown)
+        self._keep("fusion")
+
+    def _keep(self, name: str) -> None:
+        config: Any = self._hub_mixin_config
+        config[name] = list(getattr(self, name))
 
     @torch.no_grad()
-    def aligned(self, query: Tensor, reference: Tensor) -> Tensor:
+    def aligned(self, query: Tensor, reference: Tensor, chunk: int = 32) -> Tensor:
         """Scores (Q, N) of queries whose centre column looks north."""
-        north = torch.zeros(1)
-        return torch.stack([self.volume(one, reference, north)[0].amax(1) for one in query])
+        found = []
+        for part in query.split(chunk):
+            pictures, north = self._pictures(part), torch.zeros(len(part))
+            posed = [self.posed(pictures, north, torch.full_like(north, height)) for height in self.heights]
+            scores = []
+            for tiles in reference.split(chunk):
+                maps = self._maps(tiles)
+                best = [self.correlate(*view, maps).amax(2) for view in posed]
+                scores.append(torch.stack(best).amax(0))
+            found.append(torch.cat(scores, 1))
+        return torch.cat(found)
 
     @torch.no_grad()
     def score(self, query: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-        """Best scores (Q, N) over headings and shifts, and the headings (Q, N) in degrees clockwise from north."""
+        """Best scores (Q, N) over headings, heights and shifts, and the headings (Q, N) in degrees."""
         headings = torch.arange(self.headings) * (360.0 / self.headings)
-        scores, best = zip(*(self.volume(one, reference, headings).amax(2).max(0) for one in query), strict=True)
+        found = (self.volume(one, reference, headings).amax((2, 3)).max(0) for one in query)
+        scores, best = zip(*found, strict=True)
         return torch.stack(scores), headings[torch.stack(best)]
 
     @torch.no_grad()
-    def offsets(self, query: Tensor, reference: Tensor, heading: float = 0.0) -> Tensor:
-        """(N, 2) metres east and north of each tile's centre where a query (D,) with this heading fits best."""
-        best = self.volume(query, reference, torch.tensor([heading]))[0].argmax(1)
-        shifts = torch.tensor(self.shifts, dtype=torch.float32)[best] * self.resolution
-        return torch.stack((shifts[:, 1], -shifts[:, 0]), 1)
+    def overlay(self, query: Tensor, reference: Tensor, headings: Tensor, span: float = 0.0) -> Fit:
+        """Lay one query (D,) over tiles (K, D), each at its own heading (K,), and search ± `span` degrees around it.
+
+        The headings that are searched are the `headings` steps of a turn; with no span each tile's own is taken.
+        """
+        step = 360.0 / self.headings
+        tried = torch.arange(self.headings) * step if span else headings.unique()
+        away = ((tried[:, None] - headings[None] + 180) % 360 - 180).abs()  # (R, K)
+        allowed = away <= (max(span, step / 2) if span else 1e-6)
+        used = allowed.any(1)
+        volume = self.volume(query, reference, tried[used]).masked_fill(~allowed[used][..., None, None], -torch.inf)
+        score, best = volume.transpose(0, 1).flatten(1).max(1)
+        turn, height, shift = torch.unravel_index(best, (int(used.sum()), len(self.heights), len(self.shifts)))
+        moved = torch.tensor(self.shifts, dtype=torch.float32)[shift] * self.cell
+        place = torch.stack((moved[:, 1], -moved[:, 0]), 1)
+        return Fit(score, tried[used][turn], torch.tensor(self.heights)[height], place)
+
+    def rerank(self, query: Tensor, reference: Tensor, scores: Tensor, headings: Tensor | None) -> tuple[Tensor, Fit]:
+        """Judge a first matcher's candidates anew.
+
+        Args:
+            query: (D,) descriptor; turned to north when its heading is known.
+            reference: (K, D) descriptors of the candidates.
+            scores: (K,) of the first matcher.
+            headings: (K,) degrees that it found; None when the heading is known.
+
+        Returns:
+            (K,) logits: the fused scores over their temperature, and how the query lies on each.
+        """
+        found = torch.zeros(len(reference)) if headings is None else headings
+        fit = self.overlay(query, reference, found, 0.0 if headings is None else SPAN)
+        weight, known, unknown = self.fusion
+        return (fit.score + weight * scores) / (known if headings is None else unknown), fit
