@@ -3,14 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from xview_demo import evaluation
+from xview_demo import evaluation, metrics
+from xview_demo.data import read_world
 from xview_demo.errors import XViewError
-from xview_demo.evaluation.matching import Descriptors, match
+from xview_demo.evaluation.matching import Descriptors, describe, match, search, seen
 from xview_demo.evaluation.protocol import places
+from xview_demo.evaluation.reranking import rerank
 from xview_demo.evaluation.synthesis import frechet
 from xview_demo.models.depth.unet import UNetDepth
 from xview_demo.models.matching.azimuth import AzimuthMatcher
+from xview_demo.models.matching.bird_eye_correlation import BirdEyeCorrelation
 from xview_demo.models.segmentation.unet import UNetSegmenter
 
 TINY = evaluation.Protocol(worlds=1, queries=3, tiles=5, size=260.0, resolution=1.0)
@@ -112,3 +116,50 @@ def test_real_pairs_are_fifteen(real_pairs, matcher):
 def test_a_folder_without_pairs_is_told(tmp_path):
     with pytest.raises(XViewError, match="<set>/ground"):
         evaluation.real_pairs(tmp_path)
+
+
+def test_an_honest_confidence_has_no_calibration_error():
+    rng = np.random.default_rng(0)
+    stated = rng.uniform(0, 1, 20_000)
+    right = rng.uniform(0, 1, len(stated)) < stated
+    assert metrics.reliability(stated, right)["ece"] < 0.02
+    boast = metrics.reliability(np.ones(10), np.arange(10) < 4)
+    assert boast["ece"] == pytest.approx(0.6) and boast["count"] == [10] and boast["accuracy"] == [0.4]
+    curve = metrics.abstention(stated, right)
+    assert curve["10"] > curve["50"] > curve["100"] and curve["10"] == pytest.approx(95, abs=2)
+
+
+def test_a_narrow_view_is_masked_and_still_matched(matcher):
+    mask = seen(torch.zeros(2, 3, 8, 360), 90)
+    assert mask.shape == (2, 1, 8, 360) and mask[0, 0, 0].sum() == 90 and mask[0, 0, 0, 135:225].all()
+    wide = describe(matcher, TINY)
+    narrow = describe(matcher, TINY, fov=90)
+    assert torch.equal(wide.gallery, narrow.gallery) and not torch.equal(wide.own, narrow.own)
+    assert wide.away.shape == (3, 5) and wide.away[0, 0] <= 3
+    result = evaluation.evaluate_matching(matcher, heading="unknown", fov=90, protocol=TINY)
+    assert result["fov"] == 90 and result["n"] == 3 and "metre_error" in result
+    with pytest.raises(XViewError, match="field of view"):
+        evaluation.evaluate_matching(matcher, fov=0, protocol=TINY)
+
+
+def test_a_data_set_is_measured_and_drawn(matcher, tmp_path):
+    index = read_world(2, "test", per_world=4, size=260.0, resolution=1.0, exact=True)
+    result = evaluation.evaluate_matching(matcher, index=index, figures=tmp_path / "figures")
+    assert (result["n"], result["gallery"], result["data"], result["seeds"]) == (8, 8, "world", None)
+    assert set(result["abstention"]) == {"10", "25", "50", "75", "100"}
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert names == {"recall.png", "confidence.png", "matches.png", "worst.png", "descriptors.png"}
+    assert Image.open(tmp_path / "figures" / "worst.png").width > 600
+
+
+def test_reranking_keeps_the_rest_in_its_place(matcher):
+    dense = BirdEyeCorrelation(headings=8)
+    found = describe(matcher, TINY)
+    for heading in ("known", "unknown"):
+        first = search(matcher, found, heading)
+        again = rerank(dense, matcher, first, describe(dense, TINY), heading, k=2)
+        before, after = (np.argsort(-s.scores, 1, kind="stable") for s in (first, again))
+        assert np.array_equal(before[:, 2:], after[:, 2:]) and np.array_equal(np.sort(before), np.sort(after))
+        assert ((again.confidence > 0) & (again.confidence <= 1)).all()
+    fitted = evaluation.calibrate_fusion(dense, matcher, TINY)
+    assert dense.fusion == (fitted["weight"], fitted["known"], fitted["unknown"])

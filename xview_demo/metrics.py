@@ -119,6 +119,39 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def reliability(confidence: Any, right: Any, bins: int = 10) -> dict[str, Any]:
+    """Whether stated confidences are kept: the expected calibration error, and what a reliability diagram shows.
+
+    Args:
+        confidence: (Q,) in [0, 1], the stated probability of each best answer.
+        right: (Q,) bool, whether it was right.
+        bins: of equal width.
+
+    Returns:
+        `ece` (the mean |confidence − accuracy| over bins, weighted by their queries), and for each bin that holds a
+        query its `confidence`, `accuracy` (fractions) and `count`.
+    """
+    stated, hit = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
+    if stated.size == 0:
+        raise ValueError("there are no queries to judge: give at least one confidence")
+    place = np.clip((stated * bins).astype(int), 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    held = count > 0
+    mean = np.bincount(place, stated, bins)[held] / count[held]
+    accuracy = np.bincount(place, hit, bins)[held] / count[held]
+    error = float((np.abs(mean - accuracy) * count[held]).sum() / count.sum())
+    return {
+        "ece": error, "confidence": mean.tolist(), "accuracy": accuracy.tolist(), "count": count[held].tolist()
+    }  # fmt: skip
+
+
+def abstention(confidence: Any, right: Any, shares: Sequence[int] = (10, 25, 50, 75, 100)) -> dict[str, float]:
+    """`{"10": …}`: accuracy in percent of the k % most confident queries, of which there is at least one."""
+    order = np.argsort(-np.asarray(confidence, np.float64), kind="stable")
+    hit = 100.0 * np.asarray(right, np.float64)[order]
+    return {f"{share}": float(hit[: max(1, round(share / 100 * len(hit)))].mean()) for share in shares}
+
+
 def heading_error(predicted: Any, truth: Any) -> np.ndarray:
     """Degrees between two headings, the short way round: 0–180, any shape."""
     return np.abs((np.asarray(predicted, np.float64) - np.asarray(truth, np.float64) + 180) % 360 - 180)

@@ -312,6 +312,41 @@ def recall_curve(curves: Mapping[str, Mapping[int, float]], chance: int | None =
     return _drawn(figure)
 
 
+def reliability_chart(reliability: Mapping[str, Any], abstention: Mapping[str, float]) -> np.ndarray:
+    """Accuracy against stated confidence, and the accuracy of the most confident answers.
+
+    Args:
+        reliability: of `metrics.reliability`.
+        abstention: of `metrics.abstention`.
+    """
+    figure, axes = _figure(5.6, 3.6)
+    stated, right = (100 * np.asarray(reliability[name]) for name in ("confidence", "accuracy"))
+    size = 12 + 120 * np.asarray(reliability["count"]) / max(reliability["count"])
+    axes.plot([0, 100], [0, 100], "--", color="#9ca3af", label="honest")
+    text = f"stated confidence, calibration error {100 * reliability['ece']:.1f} %"
+    axes.scatter(stated, right, s=size, color="#2563eb", label=text)
+    shares = sorted(map(int, abstention))
+    answers = [abstention[str(share)] for share in shares]
+    axes.plot(shares, answers, marker="o", markersize=3, color="#f59e0b", label="the most confident % of answers")
+    axes.set(xlabel="%", ylabel="right (%)", xlim=(0, 102), ylim=(0, 102))
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=8)
+    return _drawn(figure)
+
+
+def scatter(points: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Named sets of points (n, 2) of equal length; a line joins those of the same number."""
+    figure, axes = _figure(4.6, 4.6)
+    sets = list(points.values())
+    for pair in zip(*sets, strict=True):
+        axes.plot(*np.array(pair).T, color="#d1d5db", linewidth=0.4, zorder=0)
+    for name, values in points.items():
+        axes.scatter(*np.asarray(values).T, s=6, label=name)
+    axes.set(xticks=[], yticks=[], xlabel="first component", ylabel="second component")
+    axes.legend(frameon=False)
+    return _drawn(figure)
+
+
 def area_map(
     latlons: np.ndarray, probability: np.ndarray, matches: Sequence[Any] = (), truth: Any = None
 ) -> np.ndarray:

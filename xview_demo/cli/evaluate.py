@@ -8,6 +8,7 @@ import typer
 
 from xview_demo.cli import common
 from xview_demo.cli.common import Json
+from xview_demo.errors import XViewError
 
 app = typer.Typer(help="Measure the models on worlds they have never seen (test seeds).", no_args_is_help=True)
 
@@ -44,15 +45,24 @@ def matching(
     heading: HeadingKnown = Known.known,
     queries: Annotated[int | None, typer.Option("--queries", min=1, help="How many; 1,000 if left out.")] = None,
     gallery: Annotated[int | None, typer.Option("--gallery", min=1, help="Tiles; 10,000 if left out.")] = None,
+    fov: Annotated[float, typer.Option("--fov", min=1, max=360, help="Degrees that a query shows.")] = 360.0,
     rerank: Rerank = None,
+    data: Annotated[str | None, typer.Option("--data", help="A data set: cvusa, cvact, vigor, folder, …")] = None,
+    root: Annotated[Path | None, typer.Option("--root", help="The folder of that data set.")] = None,
+    split: Annotated[str, typer.Option("--split", help="train, validation or test of that data set.")] = "test",
+    figures: Annotated[Path | None, typer.Option("--figures", help="A folder for pictures of the result.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Find the tile of each panorama among thousands: recall, rank and heading error."""
+    """Find the tile of each panorama among thousands: recall, rank, errors, confidence; of worlds or a data set."""
+    from xview_demo.data import read
     from xview_demo.evaluation import evaluate_matching
 
+    if (data is None) != (root is None):
+        raise XViewError("A data set needs both its name and its folder: give --data and --root.")
+    index = None if data is None or root is None else read(data, root, split=split)
     result = evaluate_matching(
-        model, heading=heading.value, queries=queries, gallery=gallery, rerank=rerank,
-        progress=common.progress("worlds"),
+        model, heading=heading.value, fov=fov, queries=queries, gallery=gallery, rerank=rerank, index=index,
+        figures=figures, progress=common.progress("worlds"),
     )  # fmt: skip
     common.say(result, _text(result), as_json)
 

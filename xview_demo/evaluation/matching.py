@@ -1,28 +1,38 @@
 """Retrieval: a thousand queries against ten thousand tiles, headings, and the temperature of the confidence."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xview_demo import metrics
 from xview_demo.composed import Composed, composed
+from xview_demo.data.dataset import open_aerial, open_ground
+from xview_demo.data.index import PairIndex
 from xview_demo.errors import XViewError
 from xview_demo.evaluation.protocol import VALIDATION, Progress, Protocol, fit_temperature, model_of, places
 from xview_demo.geometry import roll_columns
+from xview_demo.geometry.geodesy import distance_m
+
+STRIP, TILE = (64, 256), (96, 96)  # pixels of the small pictures
 
 
 @dataclass
 class Descriptors:
-    """Descriptors of a protocol: of the queries both ways, and of the gallery."""
+    """Descriptors of a protocol or data set: of the queries both ways, and of the gallery."""
 
     north: Tensor  # (Q, D) queries turned to north
     own: Tensor  # (Q, D) queries as the camera stood; (Q, turns·D) of matchers that are given several headings
     gallery: Tensor  # (N, D)
-    headings: np.ndarray  # (Q,) degrees
+    headings: np.ndarray  # (Q,) degrees; NaN = unknown
     right: np.ndarray  # (Q, N) bool
+    away: np.ndarray | None = None  # (Q, N) metres from camera to tile centre; inf: another world, NaN: unknown
+    strips: Tensor | None = None  # (Q, 3, 64, 256) uint8, what the queries look like, when asked for
+    tiles: Tensor | None = None  # (N, 3, 96, 96) uint8
 
     @property
     def truth(self) -> np.ndarray:
@@ -31,23 +41,106 @@ class Descriptors:
 
 
 @torch.inference_mode()
-def describe(matcher: Any, protocol: Protocol, progress: Progress | None = None, world: Any = None) -> Descriptors:
-    """Encode the queries and tiles of a protocol; a matcher (or `Composed`) that needs more of a query gets it made."""
+def describe(
+    matcher: Any, protocol: Protocol, progress: Progress | None = None, world: Any = None, *, fov: float = 360.0,
+    pictures: bool = False,
+) -> Descriptors:  # fmt: skip
+    """Encode the queries and tiles of a protocol; a matcher (or `Composed`) that needs more of a query gets it made.
+
+    Args:
+        matcher: encodes.
+        protocol: which worlds.
+        progress: called with (worlds done, worlds in all).
+        world: stand-in for `World`.
+        fov: degrees around the centre column that a query shows.
+        pictures: also keep small pictures of everything.
+    """
     encoder = matcher if isinstance(matcher, Composed) else composed(matcher)
-    north, own, gallery, headings, rights = [], [], [], [], []
+    north, own, gallery, headings, rights, aways, strips, tiles = ([] for _ in range(8))
     for place in places(protocol, progress, world):
-        heading = place.ground.headings
-        own.append(encoder.encode_turned(place.ground.colour))
-        north.append(encoder.encode_ground(roll_columns(place.ground.colour, -heading)))
+        heading, colour = place.ground.headings, place.ground.colour
+        mask = seen(colour, fov)
+        own.append(encoder.encode_turned(colour * mask, mask))
+        north.append(encoder.encode_ground(roll_columns(colour * mask, -heading), roll_columns(mask, -heading)))
         gallery.append(torch.cat([encoder.encode_aerial(part) for part in place.aerial.split(32)]))
         headings.append(heading.numpy())
         rights.append(place.right)
-    sizes = np.cumsum([0, *(len(g) for g in gallery)])
-    starts = np.cumsum([0, *(len(o) for o in own)])
-    right = np.zeros((starts[-1], sizes[-1]), bool)
-    for n, part in enumerate(rights):
-        right[starts[n] : starts[n + 1], sizes[n] : sizes[n + 1]] = part
-    return Descriptors(torch.cat(north), torch.cat(own), torch.cat(gallery), np.concatenate(headings), right)
+        aways.append(place.away)
+        if pictures:
+            strips.append(small(colour * mask, STRIP))
+            tiles.append(small(place.aerial, TILE))
+    shown = (torch.cat(strips), torch.cat(tiles)) if pictures else (None, None)
+    right, away = _blocks(rights, False), _blocks(aways, np.inf)
+    return Descriptors(
+        torch.cat(north), torch.cat(own), torch.cat(gallery), np.concatenate(headings), right, away, *shown
+    )
+
+
+def seen(strip: Tensor, fov: float) -> Tensor:
+    """Mask (B, 1, H, W) of the columns within a field of view around the middle of strips (B, 3, H, W).
+
+    Raises:
+        XViewError: a field of view that is none.
+    """
+    if not 0 < fov <= 360:
+        raise XViewError(f"A field of view of {fov:g}° is not possible: give more than 0 and at most 360.")
+    width = strip.shape[-1]
+    away = (torch.arange(width) + 0.5 - width / 2).abs() * (360.0 / width)
+    return (away <= fov / 2).float().expand(len(strip), 1, strip.shape[-2], width)
+
+
+def small(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures (B, 3, H, W) in [0, 1] at another size, as uint8."""
+    return (F.interpolate(image, size, mode="area") * 255 + 0.5).clamp(0, 255).byte()
+
+
+def _blocks(parts: list[np.ndarray], fill: Any) -> np.ndarray:
+    """One block for each world on the diagonal, `fill` everywhere else."""
+    rows, columns = (np.cumsum([0, *(part.shape[axis] for part in parts)]) for axis in (0, 1))
+    whole = np.full((rows[-1], columns[-1]), fill, dtype=bool if fill is False else np.float32)
+    for n, part in enumerate(parts):
+        whole[rows[n] : rows[n + 1], columns[n] : columns[n + 1]] = part
+    return whole
+
+
+@torch.inference_mode()
+def describe_index(matcher: Any, index: PairIndex, *, fov: float = 360.0, pictures: bool = False) -> Descriptors:
+    """`describe` for a data set; queries without a right tile are left out, as recall has no meaning for them.
+
+    Raises:
+        XViewError: no query has a right tile.
+    """
+    encoder = matcher if isinstance(matcher, Composed) else composed(matcher)
+    chosen = np.flatnonzero(index.truth_mask().any(1))
+    if not len(chosen):
+        raise XViewError(f"No query of {index.name!r} has a right tile: check its lists.")
+    north: list[Tensor] = []
+    own: list[Tensor] = []
+    headings, places_, strips = [], [], []
+    for query in chosen:
+        view = open_ground(index.ground[query])
+        for turned, encode, found in ((True, encoder.encode_ground, north), (False, encoder.encode_turned, own)):
+            image, mask = (x[None] for x in view.strip(north=turned and view.heading is not None))
+            middle = seen(image, fov)
+            if turned and view.heading is not None:
+                middle = roll_columns(middle, -view.heading)
+            found.append(encode(image * middle, mask * middle))
+        strips.append(small(image * middle, STRIP))
+        headings.append(np.nan if view.heading is None else view.heading)
+        places_.append(view.latlon or (np.nan, np.nan))
+    gallery, centres, tiles = [], [], []
+    for item in index.aerial:
+        aerial = open_aerial(item)
+        tile = aerial.tile()[None]
+        gallery.append(encoder.encode_aerial(tile))
+        centres.append(aerial.latlon or (np.nan, np.nan))
+        tiles.append(small(tile, TILE))
+    away = np.stack([distance_m(np.array(centres), place) for place in places_]).astype(np.float32)
+    shown = (torch.cat(strips), torch.cat(tiles)) if pictures else (None, None)
+    return Descriptors(
+        torch.cat(north), torch.cat(own), torch.cat(gallery), np.array(headings), index.truth_mask()[chosen], away,
+        *shown,
+    )  # fmt: skip
 
 
 @dataclass
@@ -56,15 +149,21 @@ class Searched:
 
     scores: np.ndarray  # (Q, N)
     headings: np.ndarray | None  # (Q, N) degrees; None where they were known
+    confidence: np.ndarray  # (Q,) probability of the best tile
 
 
 def search(matcher: Any, found: Descriptors, heading: str) -> Searched:
     """Compare encoded queries with the gallery; `heading` is "known" or "unknown"."""
     if heading not in ("known", "unknown"):
         raise XViewError(f"heading is {heading!r}: use known or unknown.")
-    if heading == "known":
-        return Searched(matcher.aligned(found.north, found.gallery).numpy(), None)
-    return Searched(*(x.numpy() for x in matcher.score(found.own, found.gallery)))
+    known = heading == "known"
+    if known and np.isnan(found.headings).any():
+        raise XViewError("Some queries have no known heading: search it (--heading unknown).")
+    scores, headings = (
+        (matcher.aligned(found.north, found.gallery), None) if known else matcher.score(found.own, found.gallery)
+    )
+    best = (scores.double() / matcher.calibration[0 if known else 1]).softmax(1).amax(1)
+    return Searched(scores.numpy(), None if headings is None else headings.numpy(), best.numpy())
 
 
 def match(matcher: Any, found: Descriptors, heading: str) -> dict[str, Any]:
@@ -73,20 +172,26 @@ def match(matcher: Any, found: Descriptors, heading: str) -> dict[str, Any]:
 
 
 def recalled(searched: Searched, found: Descriptors) -> dict[str, Any]:
-    """Recalls, ranks and heading errors of a search."""
+    """Recalls, ranks, errors in degrees and metres, and how far the confidence can be trusted."""
     scores, headings = searched.scores, searched.headings
     rank = metrics.ranks(scores, found.right)
     n, heading = scores.shape[1], "known" if headings is None else "unknown"
     result: dict[str, Any] = {"n": len(rank), "gallery": n, "heading": heading, **metrics.recalls(rank, n)}
     result["heading_error_deg"] = None
-    if headings is not None:
-        queries = np.arange(len(rank))
-        best = headings[queries, scores.argmax(1)]
-        result["heading_error_deg"] = float(np.median(metrics.heading_error(best, found.headings)))
+    queries, best = np.arange(len(rank)), scores.argmax(1)
+    if headings is not None and np.isfinite(found.headings).all():
+        error = metrics.heading_error(headings[queries, best], found.headings)
+        result["heading_error_deg"] = float(np.median(error))
         at_truth = metrics.heading_error(headings[queries, found.truth], found.headings)
         result["heading_error_true_tile_deg"] = float(np.median(at_truth))
+    if found.away is not None:
+        metres = found.away[queries, best]
+        result["metre_error"] = float(np.median(metres)) if np.isfinite(metres).any() else None
     result["chance"] = metrics.chance_recall(n)
     result["interval"] = list(metrics.bootstrap_interval(100.0 * (rank < 1)))
+    hit = found.right[queries, best]
+    result["reliability"] = metrics.reliability(searched.confidence, hit)
+    result["abstention"] = metrics.abstention(searched.confidence, hit)
     return result
 
 
@@ -94,35 +199,56 @@ def evaluate_matching(
     model: Any = "azimuth-world",
     *,
     heading: str = "known",
+    fov: float = 360.0,
     queries: int | None = None,
     gallery: int | None = None,
     rerank: Any = None,
+    index: PairIndex | None = None,
+    figures: str | Path | None = None,
     protocol: Protocol | None = None,
     progress: Progress | None = None,
     world: Any = None,
 ) -> dict[str, Any]:
-    """1,000 queries against 10,000 tiles of forty test worlds.
+    """1,000 queries against 10,000 tiles of forty test worlds, or a data set.
 
     Args:
         model: name, folder or repository, or the matcher itself.
         heading: "known" (the query is turned to north) or "unknown" (searched).
+        fov: degrees around its middle that a query shows.
         queries, gallery: smaller numbers, for a quick look.
         rerank: a dense matcher that judges the first 50 tiles anew.
+        index: a data set in the place of the worlds.
+        figures: folder for pictures of the result (see `retrieval_figures`).
         protocol: other worlds.
         progress: called with (worlds done, worlds in all).
         world: stand-in for `World`.
     """
     matcher, name = model_of(model, "matching")
     protocol = (protocol or Protocol()).scaled(queries, gallery)
-    found = describe(matcher, protocol, progress, world)
-    result = {"model": name, "seeds": protocol.seeds, **match(matcher, found, heading)}
-    if rerank is None:
-        return result
-    from xview_demo.evaluation import reranking
+    if index is not None and queries is not None:
+        index = index.subset(queries)
 
-    dense, result["rerank"] = model_of(rerank, "matching")
-    again = reranking.rerank(dense, search(matcher, found, heading), describe(dense, protocol, None, world), heading)
-    return result | recalled(again, found)
+    def described(of: Any, told: Progress | None = None) -> Descriptors:
+        if index is not None:
+            return describe_index(of, index, fov=fov, pictures=figures is not None)
+        return describe(of, protocol, told, world, fov=fov, pictures=figures is not None)
+
+    found = described(matcher, progress)
+    searched = search(matcher, found, heading)
+    result: dict[str, Any] = {"model": name, "seeds": protocol.seeds, "fov": fov}
+    if index is not None:
+        result |= {"seeds": None, "data": index.name, "split": index.split}
+    if rerank is not None:
+        from xview_demo.evaluation import reranking
+
+        dense, result["rerank"] = model_of(rerank, "matching")
+        searched = reranking.rerank(dense, matcher, searched, described(dense), heading)
+    result |= recalled(searched, found)
+    if figures is not None:
+        from xview_demo.evaluation.retrieval_figures import write_figures
+
+        result["figures"] = [str(path) for path in write_figures(Path(figures), searched, found, result)]
+    return result
 
 
 def calibrate(matcher: Any, protocol: Protocol | None = None, world: Any = None) -> dict[str, float]:

@@ -56,6 +56,7 @@ class Place:
     ground: Any  # GroundBatch of the queries, at random headings
     aerial: Tensor  # (T, 3, 256, 256); tile q is the true one of query q
     right: np.ndarray  # (Q, T) bool
+    away: np.ndarray  # (Q, T) metres from the camera to the tile's centre
 
 
 def spread(world: Any, count: int, apart: float = SITES_APART) -> list[Any]:
@@ -95,7 +96,7 @@ def places(protocol: Protocol, progress: Progress | None = None, world: Any = No
         away = np.hypot(*(np.array([(s.east, s.north) for s in sites])[:, None] - np.array(centres)).transpose(2, 0, 1))
         right = away <= SAME_PLACE
         right[np.arange(len(sites)), np.arange(len(sites))] = True
-        yield Place(_joined(ground), torch.cat(aerial), right)
+        yield Place(_joined(ground), torch.cat(aerial), right, away)
         if progress is not None:
             progress(number + 1, protocol.worlds)
 
