@@ -34,12 +34,12 @@ def numbers(name: str) -> str:
     task, found = zoo.get(name).task, []
     names = list_models(task) if task == "synthesis" else [name]
     cards = [zoo.CARDS / f"{other}.md" for other in names]
-    for where, metric, value, _ in [
-        row for card in cards if card.is_file() for row in rows_of(card.read_text("utf-8"))
-    ]:
+    rows = [row for card in cards if card.is_file() for row in rows_of(card.read_text("utf-8"))]
+    again = [row for row in rows if "judges the first" in row[0]]  # of a model that re-ranks
+    for where, metric, value, _ in again or rows:
         wanted = where.startswith("world test") and (task != "synthesis" or where.endswith(f", {name}"))
-        if wanted and metric in HEADLINES[task]:
-            known = re.search(r"heading (known|unknown)", where)
+        if wanted and metric in HEADLINES[task] and ("wide" not in where or metric == "R@1 %"):
+            known = re.search(r"heading (known|unknown)(, \d+° wide)?", where)
             text = HEADLINES[task][metric].format(re.sub(r" \(.*\)", "", value))
             found.append(f"{text}, {known[0]}" if known and metric == "R@1 %" else text)
     return "; ".join(found) or "–"

@@ -27,7 +27,8 @@ class AzimuthMethod:
     """Trains `AzimuthMatcher`.
 
     Options: `worlds` per batch, `apart` (metres between places that count as different), `offset` (metres), `scale`,
-    `colour` (strength), `aligned` (weight of the aligned loss).
+    `colour` (strength), `aligned` (weight of the aligned loss), `narrow` (share of the queries that show less than a
+    full turn) and `fov` (degrees that they show at least).
     """
 
     averaged = "model"
@@ -35,6 +36,7 @@ class AzimuthMethod:
     def __init__(self, settings: Settings, cache: Cache) -> None:
         self.cache, self.settings = cache, settings
         self.options = {"worlds": 4, "apart": 12.0, "offset": 3.0, "scale": 0.05, "colour": 1.0, "aligned": 1.0}
+        self.options |= {"narrow": 0.5, "fov": 70.0}
         self.options |= settings.options
         self.model = AzimuthMatcher(**settings.model).to(memory_format=torch.channels_last)
         self.modules: dict[str, torch.nn.Module] = {"model": self.model}
@@ -57,7 +59,7 @@ class AzimuthMethod:
         )  # fmt: skip
         strip = self._disturb(augment.roll(sample.ground, columns), generator)
         tile = self._disturb(augment.cut(sample.aerial, grid), generator)
-        mask = self._crop(b, strip.shape[-2], width, generator)
+        mask = self._crop(b, strip.shape[-2], width, generator) * self._narrow(b, width, generator)
         return MatchingBatch(strip, mask, tile, apart(sample.place, o["apart"]))
 
     def _disturb(self, image: Tensor, generator: Generator) -> Tensor:
@@ -70,6 +72,13 @@ class AzimuthMethod:
         half = torch.where(augment.uniform(generator, (b, 1)) < 0.3, half, torch.tensor(float(height)))
         row = (torch.arange(height) + 0.5 - height / 2).abs()
         return (row < half).float()[:, None, :, None].expand(-1, 1, -1, width)
+
+    def _narrow(self, b: int, width: int, generator: Generator) -> Tensor:
+        """Some queries show only what lies around their middle, as photographs do: (B, 1, 1, W)."""
+        fov = augment.uniform(generator, (b, 1), self.options["fov"], 360.0)
+        fov = fov.masked_fill(augment.uniform(generator, (b, 1)) >= self.options["narrow"], 360.0)
+        away = (torch.arange(width) + 0.5 - width / 2).abs() * (360.0 / width)
+        return (away <= fov / 2).float()[:, None, None]
 
     def step(self, batch: MatchingBatch) -> dict[str, float]:
         """One update; logs the losses and the share of aligned queries found within the batch."""

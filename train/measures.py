@@ -54,12 +54,15 @@ LIMITS: dict[str, str] = {
 def retrieval(result: dict[str, Any], where: str, command: str) -> list[Row]:
     """Rows of what a search found."""
     where = f"{where}, {result['n']:,} queries, {result['gallery']:,} tiles, heading {result['heading']}"
+    where += f", {result['fov']:g}° wide" if result.get("fov", 360) < 360 else ""
     where += f", {result['rerank']} judges the first 50" if result.get("rerank") else ""
     low, high = result["interval"]
     values = {"R@1 %": f"{result['r@1']:.1f} ({low:.1f}–{high:.1f})"}
     values |= {f"{k.upper()} %": f"{result[k]:.1f}" for k in ("r@5", "r@10", "r@1%")}
     if result["heading_error_deg"] is not None:
         values["median heading error °"] = f"{result['heading_error_deg']:.2f}"
+    values["calibration error %"] = f"{100 * result['reliability']['ece']:.1f}"
+    values["right among the most confident half %"] = f"{result['abstention']['50']:.1f}"
     return [(where, metric, value, command) for metric, value in values.items()]
 
 

@@ -15,7 +15,7 @@ RECIPES: dict[str, Recipe] = {
     "azimuth-world": Recipe(
         "matching: azimuth-structured descriptors, heading by circular correlation",
         "matching:AzimuthMethod",
-        Settings("azimuth-world", steps=1400, batch=64, learning_rate=1.2e-3),
+        Settings("azimuth-world", steps=2200, batch=64, learning_rate=1.2e-3, restart=1400),
         {"steps": 4, "batch": 6, "model": {"widths": (8, 8, 16, 16), "channels": 4}, "options": {"worlds": 2}},
     ),
     "bird-eye-features-world": Recipe(

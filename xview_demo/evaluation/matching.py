@@ -1,5 +1,6 @@
 """Retrieval: a thousand queries against ten thousand tiles, headings, and the temperature of the confidence."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,6 @@ class Descriptors:
         return self.right.argmax(1)
 
 
-@torch.inference_mode()
 def describe(
     matcher: Any, protocol: Protocol, progress: Progress | None = None, world: Any = None, *, fov: float = 360.0,
     pictures: bool = False,
@@ -55,25 +55,42 @@ def describe(
         fov: degrees around the centre column that a query shows.
         pictures: also keep small pictures of everything.
     """
+    return describe_each(matcher, protocol, (fov,), progress, world, pictures=pictures)[fov]
+
+
+@torch.inference_mode()
+def describe_each(
+    matcher: Any, protocol: Protocol, fovs: Sequence[float], progress: Progress | None = None, world: Any = None, *,
+    pictures: bool = False,
+) -> dict[float, Descriptors]:  # fmt: skip
+    """`describe` for several fields of view, the worlds rendered once."""
     encoder = matcher if isinstance(matcher, Composed) else composed(matcher)
-    north, own, gallery, headings, rights, aways, strips, tiles = ([] for _ in range(8))
+    north: dict[float, list[Tensor]] = {fov: [] for fov in fovs}
+    own: dict[float, list[Tensor]] = {fov: [] for fov in fovs}
+    strips: dict[float, list[Tensor]] = {fov: [] for fov in fovs}
+    gallery, headings, rights, aways, tiles = [], [], [], [], []
     for place in places(protocol, progress, world):
         heading, colour = place.ground.headings, place.ground.colour
-        mask = seen(colour, fov)
-        own.append(encoder.encode_turned(colour * mask, mask))
-        north.append(encoder.encode_ground(roll_columns(colour * mask, -heading), roll_columns(mask, -heading)))
+        for fov in fovs:
+            mask = seen(colour, fov)
+            own[fov].append(encoder.encode_turned(colour * mask, mask))
+            turned = roll_columns(colour * mask, -heading), roll_columns(mask, -heading)
+            north[fov].append(encoder.encode_ground(*turned))
+            if pictures:
+                strips[fov].append(small(colour * mask, STRIP))
         gallery.append(torch.cat([encoder.encode_aerial(part) for part in place.aerial.split(32)]))
         headings.append(heading.numpy())
         rights.append(place.right)
         aways.append(place.away)
         if pictures:
-            strips.append(small(colour * mask, STRIP))
             tiles.append(small(place.aerial, TILE))
-    shown = (torch.cat(strips), torch.cat(tiles)) if pictures else (None, None)
+    every, angles = torch.cat(gallery), np.concatenate(headings)
     right, away = _blocks(rights, False), _blocks(aways, np.inf)
-    return Descriptors(
-        torch.cat(north), torch.cat(own), torch.cat(gallery), np.concatenate(headings), right, away, *shown
-    )
+    found = {}
+    for fov in fovs:
+        shown = (torch.cat(strips[fov]), torch.cat(tiles)) if pictures else (None, None)
+        found[fov] = Descriptors(torch.cat(north[fov]), torch.cat(own[fov]), every, angles, right, away, *shown)
+    return found
 
 
 def seen(strip: Tensor, fov: float) -> Tensor:
