@@ -76,13 +76,13 @@ def dense(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]
     results["alone"] = {"model": name, "seeds": protocol.seeds, **match(model, describe(model, protocol), "known")}
     command = f"xview evaluate matching --model {name} --queries 200 --gallery 1000"
     found = retrieval(results["alone"], "world test", command)
-    whole = TINY if smoke else evaluation.Protocol().scaled(200, None)
+    whole = TINY if smoke else evaluation.Protocol().scaled(100, None)
     for heading in ("known", "unknown"):
         for rerank in (None, model):
             result = evaluation.evaluate_matching(first, heading=heading, rerank=rerank, protocol=whole)
             results[f"{FIRST}{'' if rerank is None else ' and ' + name}, heading {heading}"] = result
             result |= {} if rerank is None else {"rerank": name}
-            command = f"xview evaluate matching --model {FIRST} --queries 200 --heading {heading}"
+            command = f"xview evaluate matching --model {FIRST} --queries 100 --heading {heading}"
             found += retrieval(result, "world test", command + ("" if rerank is None else f" --rerank {name}"))
     return found, results
 

@@ -34,6 +34,11 @@ class Composed:
         """Headings that are tried for a query of unknown heading; 1 when the matcher searches by itself."""
         return getattr(self.matcher, "turns", 1)
 
+    @property
+    def calibration(self) -> tuple[float, float]:
+        """The matcher's temperatures, heading known and unknown."""
+        return self.matcher.calibration
+
     def encode_ground(self, strip: Tensor, mask: Tensor | None = None) -> Tensor:
         """Strips (B, 3, H, W) and masks (B, 1, H, W) → descriptors (B, D) in the strips' own frame."""
         needs = getattr(self.matcher, "needs", ())

@@ -232,11 +232,15 @@ class BirdEyeCorrelation(HubModel):
         same = bool((weight == weight[:1]).all())
         return weighted_correlation(maps, weight[0] if same else weight, tiles, self.shifts, self.joint)
 
-    def volume(self, query: Tensor, reference: Tensor, headings: Tensor, chunk: int = 64) -> Tensor:
-        """Correlation of one query (D,) with references (N, D) at headings (R,) degrees: (R, N, heights, shifts)."""
+    def _posed(self, query: Tensor, headings: Tensor) -> tuple[Tensor, Tensor]:
+        """`posed` for a query (D,) at each heading (R,) with each height, heights fastest."""
         turns = headings.repeat_interleave(len(self.heights))
         heights = torch.tensor(self.heights).repeat(len(headings))
-        maps, weight = self.posed(self._pictures(query[None]), turns, heights)
+        return self.posed(self._pictures(query[None]), turns, heights)
+
+    def volume(self, query: Tensor, reference: Tensor, headings: Tensor, chunk: int = 64) -> Tensor:
+        """Correlation of one query (D,) with references (N, D) at headings (R,) degrees: (R, N, heights, shifts)."""
+        maps, weight = self._posed(query, headings)
         parts = [self.correlate(maps, weight, self._maps(part)) for part in reference.split(chunk)]
         return torch.cat(parts, 1).unflatten(0, (len(headings), -1)).transpose(1, 2)
 
@@ -288,12 +292,18 @@ class BirdEyeCorrelation(HubModel):
         away = ((tried[:, None] - headings[None] + 180) % 360 - 180).abs()  # (R, K)
         allowed = away <= (max(span, step / 2) if span else 1e-6)
         used = allowed.any(1)
-        volume = self.volume(query, reference, tried[used]).masked_fill(~allowed[used][..., None, None], -torch.inf)
+        tried, allowed, each = tried[used], allowed[used], len(self.heights)
+        maps, weight = self._posed(query, tried)
+        tiles = self._maps(reference)
+        volume = torch.full((len(tried), len(tiles), each, len(self.shifts)), -torch.inf)
+        for n, rows in enumerate(allowed):  # a tile is compared at the headings near its own only
+            one = slice(n * each, (n + 1) * each)
+            volume[n, rows] = self.correlate(maps[one], weight[one], tiles[rows]).transpose(0, 1)
         score, best = volume.transpose(0, 1).flatten(1).max(1)
-        turn, height, shift = torch.unravel_index(best, (int(used.sum()), len(self.heights), len(self.shifts)))
+        turn, height, shift = torch.unravel_index(best, (len(tried), each, len(self.shifts)))
         moved = torch.tensor(self.shifts, dtype=torch.float32)[shift] * self.cell
         place = torch.stack((moved[:, 1], -moved[:, 0]), 1)
-        return Fit(score, tried[used][turn], torch.tensor(self.heights)[height], place)
+        return Fit(score, tried[turn], torch.tensor(self.heights)[height], place)
 
     def rerank(self, query: Tensor, reference: Tensor, scores: Tensor, headings: Tensor | None) -> tuple[Tensor, Fit]:
         """Judge a first matcher's candidates anew.
