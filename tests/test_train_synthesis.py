@@ -13,7 +13,8 @@ from train.cache import SMOKE, CacheConfig
 from train.diffusion import DiffusionMethod, Pace
 from train.engine import Settings, generator_of
 from train.pairs import PairCache, open_pairs
-from train.recipes_synthesis import PRESETS, SYNTHESIS
+from train.recipes import PRESETS
+from train.recipes_synthesis import SYNTHESIS
 from train.synthesis import GanMethod, draw_views, wear
 from xview_demo import zoo
 from xview_demo.classes import PALETTE

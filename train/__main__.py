@@ -80,8 +80,10 @@ def run(args: argparse.Namespace) -> Path:
         data: Any = open_places(recipe.cache, args.root, args.cache, args.worlds)
         rendered, home = data.fingerprint, args.cache or caches.default_root()
     elif args.data or recipe.data:
-        data = open_pairs(args.data or recipe.data or "", args.root, args.split, _worlds(recipe.cache, args.worlds))
-        rendered, home = data.config.fingerprint, args.cache or Path.cwd()
+        home = args.cache or Path.cwd()
+        config = _worlds(recipe.cache, args.worlds)
+        data = open_pairs(args.data or recipe.data or "", args.root, args.split, config, home)
+        rendered = data.config.fingerprint
     else:
         config = _worlds(recipe.cache, args.worlds)
         folder = caches.build(config, args.cache, 0 if args.smoke else args.workers)

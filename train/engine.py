@@ -43,7 +43,8 @@ class Method(Protocol):
     modules: dict[str, nn.Module]
     optimisers: dict[str, torch.optim.Optimizer]
     averaged: str  # name of the module whose running average is the result
-    # and, if it has a schedule of its own: schedule(step, settings) → factor of the learning rate
+    # and, if it has a schedule of its own: schedule(step, settings) → factor of the learning rate;
+    # and, if it runs in several processes: main, whether this one writes
 
     def batch(self, generator: torch.Generator) -> Any:
         """Draw a batch."""
@@ -165,7 +166,8 @@ def train(
                 log.write(json.dumps({"step": step + 1, "seconds": seconds, **line}) + "\n")
                 log.flush()
                 sums = {}
-            if time.monotonic() - saved > 60 * checkpoint_minutes or step + 1 == settings.steps:
+            due = time.monotonic() - saved > 60 * checkpoint_minutes or step + 1 == settings.steps
+            if due and getattr(method, "main", True):
                 save_checkpoint(checkpoint, step + 1, settings, method, average)
                 saved = time.monotonic()
     module = method.modules[method.averaged]

@@ -7,16 +7,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def info_nce(scores: Tensor, valid: Tensor | None = None) -> Tensor:
+def info_nce(scores: Tensor, valid: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
     """Symmetric InfoNCE: scores (B, B) already divided by the temperature, right pairs on the diagonal.
 
-    `valid` (B, B) is False where a pair is so close on the ground that it must not count as wrong.
+    `valid` (B, B) is False where a pair is so close on the ground that it must not count as wrong; `smoothing` is the
+    share of the target that is spread over all pairs that count.
     """
-    if valid is not None:
-        keep = valid | torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-        scores = scores.masked_fill(~keep, float("-inf"))
-    target = torch.arange(len(scores), device=scores.device)
-    return 0.5 * (F.cross_entropy(scores, target) + F.cross_entropy(scores.t(), target))
+    eye = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    keep = torch.ones_like(eye) if valid is None else valid | eye
+    return 0.5 * (_nce(scores, keep, smoothing) + _nce(scores.t(), keep.t(), smoothing))
+
+
+def _nce(scores: Tensor, keep: Tensor, smoothing: float) -> Tensor:
+    logs = scores.masked_fill(~keep, float("-inf")).log_softmax(1)
+    spread = (logs.masked_fill(~keep, 0.0).sum(1) / keep.sum(1)).mean()
+    return -(1 - smoothing) * logs.diagonal().mean() - smoothing * spread
 
 
 def heading_nce(volume: Tensor, valid: Tensor, blur: int = 1) -> Tensor:

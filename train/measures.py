@@ -70,19 +70,19 @@ def dense(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]
     """A dense matcher by itself, heading known, and as what re-ranks another: rows of its card, and results."""
     from xview_demo.evaluation.matching import describe, match
 
-    protocol = TINY if smoke else evaluation.Protocol().scaled(200, 1000)
+    protocol = TINY if smoke else evaluation.Protocol().scaled(100, 500)
     first = zoo.load(FIRST) if zoo.is_bundled(FIRST) and not smoke else model
     results: dict[str, Any] = {"fusion": evaluation.calibrate_fusion(model, first, TINY if smoke else None)}
     results["alone"] = {"model": name, "seeds": protocol.seeds, **match(model, describe(model, protocol), "known")}
-    command = f"xview evaluate matching --model {name} --queries 200 --gallery 1000"
+    command = f"xview evaluate matching --model {name} --queries 100 --gallery 500"
     found = retrieval(results["alone"], "world test", command)
-    whole = TINY if smoke else evaluation.Protocol().scaled(100, None)
+    whole = TINY if smoke else evaluation.Protocol().scaled(100, 2000)
     for heading in ("known", "unknown"):
         for rerank in (None, model):
             result = evaluation.evaluate_matching(first, heading=heading, rerank=rerank, protocol=whole)
             results[f"{FIRST}{'' if rerank is None else ' and ' + name}, heading {heading}"] = result
             result |= {} if rerank is None else {"rerank": name}
-            command = f"xview evaluate matching --model {FIRST} --queries 100 --heading {heading}"
+            command = f"xview evaluate matching --model {FIRST} --queries 100 --gallery 2000 --heading {heading}"
             found += retrieval(result, "world test", command + ("" if rerank is None else f" --rerank {name}"))
     return found, results
 

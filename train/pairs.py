@@ -53,10 +53,11 @@ class PairCache:
     Args:
         index: what to open; queries without a right tile are left out.
         config: sizes of the pictures; every pair counts as dense.
+        folder: where recipes keep what other models make of the pairs.
     """
 
-    def __init__(self, index: PairIndex, config: CacheConfig) -> None:
-        self.index = index
+    def __init__(self, index: PairIndex, config: CacheConfig, folder: Path | None = None) -> None:
+        self.index, self.folder = index, folder
         self.rows = np.flatnonzero(index.truth >= 0)
         if not len(self.rows):
             raise DataError(f"No query of the data set {index.name!r} has a right tile: check its split.")
@@ -129,15 +130,20 @@ class PairCache:
         return self._helpers[kind]
 
 
-def open_pairs(name: str, root: Path | None, split: str | None, config: CacheConfig) -> PairCache:
-    """The pairs of a data set by its name in `xview_demo.data.READERS`.
+def open_pairs(
+    name: str, root: Path | None, split: str | None, config: CacheConfig, home: Path | None = None
+) -> PairCache:
+    """The pairs of a data set by its name in `xview_demo.data.READERS`; what is made of them is kept below `home`.
 
     Raises:
         DataError: no data set of that name, no root, or files that are missing.
     """
     if root is None:
         raise DataError(f"--data {name} needs --root, the folder that holds it.")
-    return PairCache(read(name, root, split=split), config)
+    folder = None if home is None else home / f"pairs-{name}-{split or 'all'}-{config.fingerprint}"
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    return PairCache(read(name, root, split=split), config, folder)
 
 
 def _bytes(image: Tensor) -> Tensor:

@@ -6,13 +6,13 @@ Row i belongs to sample i of the cache: they are paired by number, never by the 
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from train.cache import Cache
 from train.data import images
 from xview_demo import zoo
 from xview_demo.composed import SEGMENTATION, SYNTHESIS, Composed, composed
@@ -45,7 +45,7 @@ def fingerprint(*models: nn.Module) -> str:
 
 
 @torch.inference_mode()
-def pictures(cache: Cache, helpers: Composed, needs: Sequence[str], size: int) -> dict[str, np.ndarray]:
+def pictures(cache: Any, helpers: Composed, needs: Sequence[str], size: int) -> dict[str, np.ndarray]:
     """The pictures of `needs` of every sample, (N, size, size, 3) uint8 memory maps by name, made where missing.
 
     The panoramas look north, so north is up. A run that is interrupted goes on where it stopped.
@@ -57,7 +57,7 @@ def pictures(cache: Cache, helpers: Composed, needs: Sequence[str], size: int) -
         return {}
     models = [helpers.synthesis()] + ([helpers.segmentation()] if "segmentation" in needs else [])
     folder = cache.folder / f"made-{size}-{'-'.join(needs)}-{fingerprint(*models)}"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     samples = len(cache["ground"])
     arrays = {kind: _open(folder / f"{kind}.npy", (samples, size, size, 3)) for kind in needs}
     done = _open(folder / "done.npy", (-(-samples // PART),))

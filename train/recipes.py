@@ -3,10 +3,12 @@
 from train.engine import Settings
 from train.recipe import Recipe
 from train.recipes_ladder import LADDER
+from train.recipes_matching import MATCHING_PRESETS
 from train.recipes_places import PLACES
 from train.recipes_position import POSITION
 from train.recipes_segformer import SEGFORMER
-from train.recipes_synthesis import PRESETS, SYNTHESIS
+from train.recipes_synthesis import PRESETS as SYNTHESIS_PRESETS
+from train.recipes_synthesis import SYNTHESIS
 from xview_demo.errors import XViewError
 
 TINY_UNET = {"channels": (16, 16, 8, 8)}
@@ -54,6 +56,7 @@ RECIPES: dict[str, Recipe] = {
     **SEGFORMER,
     **POSITION,
 }  # fmt: skip
+PRESETS: dict[str, Recipe] = SYNTHESIS_PRESETS | MATCHING_PRESETS
 
 
 def get(name: str) -> Recipe:

@@ -175,7 +175,7 @@ class GanMethod:
         if o["structure"]:
             alike = structural_similarity_index_measure(image, batch.target, data_range=1.0)
             loss = loss + o["structure"] * (1 - alike)
-            report["ssim"] = float(alike)
+            report["ssim"] = alike.item()
         self._update("generator", loss)
         for name in pairs:
             self.modules[name].requires_grad_(True)

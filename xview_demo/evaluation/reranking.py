@@ -56,15 +56,15 @@ def judged(
 
 @torch.inference_mode()
 def calibrate_fusion(dense: Any, matcher: Any, protocol: Protocol | None = None, world: Any = None) -> dict[str, float]:
-    """Fit the temperatures of a dense matcher's re-ranking on validation worlds (200 queries, 2,000 tiles).
+    """Fit the temperatures of a dense matcher's re-ranking on validation worlds (100 queries, 1,000 tiles).
 
     The weight of the first matcher's score is left as it is.
     """
-    protocol = protocol or Protocol(first_seed=VALIDATION, worlds=20, queries=10, tiles=100, size=700.0)
+    protocol = protocol or Protocol(first_seed=VALIDATION, worlds=20, queries=5, tiles=50, size=700.0)
     first, second = describe(matcher, protocol, None, world), describe(dense, protocol, None, world)
     weight, *_ = dense.fusion
     fitted = []
-    for heading, most in (("known", len(first.north)), ("unknown", 60)):
+    for heading, most in (("known", len(first.north)), ("unknown", 50)):
         found = search(matcher, first, heading)
         dense.calibrate_fusion(weight, 1.0, 1.0)
         queries = second.north if heading == "known" else second.own

@@ -1,0 +1,55 @@
+"""Presets for the public data sets: the modern recipe, and the source systems' matchers in their published sizes."""
+
+from dataclasses import replace
+from typing import Any
+
+from train.cache import CacheConfig
+from train.engine import Settings
+from train.recipe import Recipe
+from xview_demo.zoo import get
+
+PAIRS = {"cvusa": 35_532, "cvact": 35_532, "vigor": 52_609}  # of the training lists; VIGOR's same-area one
+GROUND = {"cvusa": (140, 768), "cvact": (140, 768), "vigor": (384, 768)}  # rows and columns, Sample4Geo's
+PICTURES = CacheConfig(height=256, width=1024, tile_pixels=384, tile_metres=64.0, dense_every=1)
+BATCH, EPOCHS = 128, 40
+
+
+def _modern(data: str) -> Recipe:
+    """Sample4Geo's numbers (ICCV 2023, section 4)."""
+    name, steps = f"dual-encoder-{data}", EPOCHS * PAIRS[data] // BATCH
+    model = {"ground_size": GROUND[data]}
+    options = {"pretrained": True, "checkpointing": True, "precision": "bf16", "refresh": 4 * PAIRS[data] // BATCH}
+    settings = Settings(
+        name, steps=steps, batch=BATCH, learning_rate=1e-3, weight_decay=0.01, warmup=1 / EPOCHS, average=0.0,
+        model=model, options=options,
+    )  # fmt: skip
+    tiny = {"backbone": "resnet10t", "aerial_size": 64, "ground_size": (32, 128), "turns": 4}
+    small = {"pretrained": False, "checkpointing": False, "precision": "no", "refresh": 2, "neighbours": 2}
+    smoke = {"steps": 3, "batch": 4, "model": tiny, "options": small}
+    summary = f"matching on {data.upper()}: shared ConvNeXt-B, InfoNCE, hard negatives (any backbone of timm)"
+    return Recipe(summary, "dual:DualMethod", settings, smoke, PICTURES, data=data)
+
+
+def _published(name: str, method: str, source: str, batch: int, epochs: int, rate: float, **options: Any) -> Recipe:
+    """A matcher of the source systems in its published size; pictures of the query are made by the bundled models."""
+    settings = Settings(
+        f"{name}-cvusa", steps=epochs * PAIRS["cvusa"] // batch, batch=batch, learning_rate=rate, weight_decay=0.0,
+        average=0.0, options={"worlds": 1, "size": 256, "reduce": 1, "offset": 0.0, "scale": 0.0, **options},
+    )  # fmt: skip
+    entry = get(f"{name}-world")
+    small = {"worlds": 1, "size": 32, "helpers": "tiny", **{k: v for k, v in options.items() if isinstance(v, str)}}
+    smoke = {"steps": 3, "batch": 2, "model": entry.tiny, "options": small}
+    summary = f"matching on CVUSA: {entry.summary}, as published ({source})"
+    return Recipe(summary, f"ladder:{method}", settings, smoke, replace(PICTURES, tile_pixels=512), data="cvusa")
+
+
+REGMI = "Regmi & Shah, ICCV 2019"
+MATCHING_PRESETS: dict[str, Recipe] = {
+    **{f"dual-encoder-{data}": _modern(data) for data in PAIRS},
+    "two-stream-cvusa": _published("two-stream", "TwoStreamMethod", REGMI, 30, 100, 1e-5),
+    "joint-feature-cvusa": _published(
+        "joint-feature", "JointFeatureMethod", REGMI, 24, 100, 1e-5, start="two-stream-world"
+    ),
+    "joint-fusion-vgg-cvusa": _published("joint-fusion-vgg", "JointFusionVGGMethod", "document 000", 8, 50, 1e-4),
+    "gasc-fusion-cvusa": _published("gasc-fusion", "GascFusionMethod", "document 001", 8, 50, 1e-4),
+}
