@@ -75,9 +75,9 @@ class DualEncoder(AlignedMatcher):
 
     def spare_memory(self) -> None:
         """Compute activations again in the backward pass instead of keeping them (gradient checkpointing)."""
-        for net in (self.encoder, self.aerial):
-            if net is not None:
-                net.set_grad_checkpointing(True)
+        nets: list[Any] = [self.encoder, self.aerial]
+        for net in filter(None, nets):
+            net.set_grad_checkpointing(True)
 
     def describe_query(self, strip: Tensor, **made: Tensor) -> Tensor:
         """Strip (B, 3, H, W) → (B, D)."""
