@@ -23,9 +23,8 @@ def _modern(data: str) -> Recipe:
         name, steps=steps, batch=BATCH, learning_rate=1e-3, weight_decay=0.01, warmup=1 / EPOCHS, average=0.0,
         model=model, options=options,
     )  # fmt: skip
-    tiny = {"backbone": "resnet10t", "aerial_size": 64, "ground_size": (32, 128), "turns": 4}
     small = {"pretrained": False, "checkpointing": False, "precision": "no", "refresh": 2, "neighbours": 2}
-    smoke = {"steps": 3, "batch": 4, "model": tiny, "options": small}
+    smoke = {"steps": 3, "batch": 4, "model": get("dual-encoder-cvusa").tiny, "options": small}
     summary = f"matching on {data.upper()}: shared ConvNeXt-B, InfoNCE, hard negatives (any backbone of timm)"
     return Recipe(summary, "dual:DualMethod", settings, smoke, PICTURES, data=data)
 

@@ -132,6 +132,13 @@ ZOO: dict[str, Entry] = {
         tiny={"width": 8, "maps": 4, "resolution": 1.6},
     ),
     **LADDER,
+    "dual-encoder-cvusa": Entry(
+        "matching",
+        "matching.dual_encoder:DualEncoder",
+        "one backbone of timm for both views, trained on CVUSA",
+        view="both",
+        tiny={"backbone": "resnet10t", "aerial_size": 64, "ground_size": (32, 128), "turns": 4},
+    ),
     "xfork-world": Entry(
         "synthesis",
         "synthesis.xfork:XForkGenerator",
