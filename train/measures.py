@@ -14,7 +14,7 @@ ABOUT: dict[str, str] = {
         "Lays the bird's-eye view of a panorama over a tile, as maps of learned features, and takes the best position, "
         "heading and camera height. It re-ranks what `azimuth-world` finds: dense geometry carries over from generated "
         "worlds to photographs better than a global descriptor does. Its score counts with the first matcher's; the "
-        "weight was chosen on the fifteen real pairs, the temperature of the confidence on validation worlds."
+        "weights were chosen on the fifteen real pairs, the temperatures of the confidence on validation worlds."
     ),
     "segformer-world": "A small SegFormer that names the class of every pixel of a panorama or of an aerial tile.",
     "segformer-ade20k": (

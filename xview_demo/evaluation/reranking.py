@@ -58,15 +58,14 @@ def judged(
 def calibrate_fusion(dense: Any, matcher: Any, protocol: Protocol | None = None, world: Any = None) -> dict[str, float]:
     """Fit the temperatures of a dense matcher's re-ranking on validation worlds (100 queries, 1,000 tiles).
 
-    The weight of the first matcher's score is left as it is.
+    The weights of the first matcher's score are left as they are.
     """
     protocol = protocol or Protocol(first_seed=VALIDATION, worlds=20, queries=5, tiles=50, size=700.0)
     first, second = describe(matcher, protocol, None, world), describe(dense, protocol, None, world)
-    weight, *_ = dense.fusion
+    dense.calibrate_fusion(1.0, 1.0)
     fitted = []
     for heading, most in (("known", len(first.north)), ("unknown", 50)):
         found = search(matcher, first, heading)
-        dense.calibrate_fusion(weight, 1.0, 1.0)
         queries = second.north if heading == "known" else second.own
         logits, truths = [], []
         for n in np.linspace(0, len(queries) - 1, min(most, len(queries))).astype(int):
@@ -76,5 +75,5 @@ def calibrate_fusion(dense: Any, matcher: Any, protocol: Protocol | None = None,
                 logits.append(judged(dense, queries[n], second.gallery, found, int(n), rows)[0].numpy())
                 truths.append(int(hit[0]))
         fitted.append(fit_temperature(np.stack(logits), np.array(truths)))
-    dense.calibrate_fusion(weight, *fitted)
-    return {"weight": weight, "known": fitted[0], "unknown": fitted[1]}
+    dense.calibrate_fusion(*fitted)
+    return dict(zip(("weight known", "weight unknown", "known", "unknown"), dense.fusion, strict=True))

@@ -122,8 +122,8 @@ class BirdEyeCorrelation(HubModel):
         headings: number of headings that are tried when it is unknown.
         calibration: temperatures that turn scores into probabilities, heading known and unknown (fitted on validation
             seeds).
-        fusion: when it re-ranks, the weight of the first matcher's score beside its own, and the temperatures of the
-            sum, heading known and unknown.
+        fusion: when it re-ranks, the weights of the first matcher's score beside its own, heading known and unknown
+            (a first matcher that has found the heading deserves more trust), and the temperatures of the two sums.
     """
 
     joint = False  # see `weighted_correlation`
@@ -142,7 +142,7 @@ class BirdEyeCorrelation(HubModel):
         scales: tuple[float, ...] = (0.8, 1.6, 3.2),
         headings: int = 72,
         calibration: tuple[float, float] = (0.03, 0.03),
-        fusion: tuple[float, float, float] = (0.15, 0.03, 0.03),
+        fusion: tuple[float, float, float, float] = (0.15, 1.0, 0.03, 0.03),
     ) -> None:
         super().__init__()
         self.pixels, self.tile_pixels = round(metres / resolution), round(TILE_METRES / resolution)
@@ -249,9 +249,9 @@ class BirdEyeCorrelation(HubModel):
         self.calibration = (known, unknown)
         self._keep("calibration")
 
-    def calibrate_fusion(self, weight: float, known: float, unknown: float) -> None:
-        """Set the weight and the temperatures of re-ranking and keep them in the configuration."""
-        self.fusion = (weight, known, unknown)
+    def calibrate_fusion(self, known: float, unknown: float) -> None:
+        """Set the temperatures of re-ranking and keep them in the configuration."""
+        self.fusion = (*self.fusion[:2], known, unknown)
         self._keep("fusion")
 
     def _keep(self, name: str) -> None:
@@ -319,5 +319,5 @@ class BirdEyeCorrelation(HubModel):
         """
         found = torch.zeros(len(reference)) if headings is None else headings
         fit = self.overlay(query, reference, found, 0.0 if headings is None else SPAN)
-        weight, known, unknown = self.fusion
-        return (fit.score + weight * scores) / (known if headings is None else unknown), fit
+        weight, temperature = self.fusion[::2] if headings is None else self.fusion[1::2]
+        return (fit.score + weight * scores) / temperature, fit
