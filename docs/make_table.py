@@ -41,7 +41,8 @@ def numbers(name: str) -> str:
         if wanted and metric in HEADLINES[task] and ("wide" not in where or metric == "R@1 %"):
             known = re.search(r"heading (known|unknown)(, \d+° wide)?", where)
             text = HEADLINES[task][metric].format(re.sub(r" \(.*\)", "", value))
-            found.append(f"{text}, {known[0]}" if known and metric == "R@1 %" else text)
+            text += f", {known[0]}" if known and metric == "R@1 %" else ""
+            found.append(text + (" re-ranked" if where.endswith("re-ranked") else ""))
     return "; ".join(found) or "–"
 
 

@@ -38,7 +38,7 @@ SYNTHESIS: dict[str, Recipe] = {
     "xfork-world": Recipe(
         "synthesis: X-Fork with the bird's-eye view as a second input",
         "synthesis:GanMethod",
-        Settings("xfork-world", steps=2600, **GAN, model=SMALL, options={"segmentation": 10.0, "structure": 40.0}),
+        Settings("xfork-world", steps=2600, **GAN, model=SMALL, options={"segmentation": 10.0}),
         {"steps": 4, "batch": 2, "model": {"size": 32, "width": 8, "bird_eye": True, "classes": 8}},
     ),
     "xfork-edges-world": Recipe(

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from train import augment
 from train.data import draw, images, labels
@@ -90,9 +89,9 @@ class GanMethod:
 
     Options: `family`; `discriminator` (width); `conditional` (judge a picture together with what it was drawn from;
     X-Seq's segmentation always is); `l1` and `segmentation` (weights; λ₂ is 1 ground → aerial, 10 aerial → ground and
-    100 in X-Seq as published); `structure` (weight of 1 − SSIM, ours); `real` (label); `colour` (strength); `turn`
-    (random headings); `schedule` ("cosine", or "constant" as published); `wear` (how wrong depth is where it is
-    needed); `imagenet` (start a Swin encoder from timm's weights).
+    100 in X-Seq as published); `real` (label); `colour` (strength); `turn` (random headings); `schedule` ("cosine", or
+    "constant" as published); `wear` (how wrong depth is where it is needed); `imagenet` (start a Swin encoder from
+    timm's weights).
     """
 
     averaged = "generator"
@@ -101,8 +100,7 @@ class GanMethod:
         self.cache, self.settings = cache, settings
         self.options: dict[str, Any] = {
             "family": "xfork", "discriminator": 32, "conditional": False, "l1": 100.0, "segmentation": 1.0,
-            "structure": 0.0, "real": 0.9, "colour": 0.4, "turn": True, "schedule": "cosine", "wear": 0.15,
-            "imagenet": False,
+            "real": 0.9, "colour": 0.4, "turn": True, "schedule": "cosine", "wear": 0.15, "imagenet": False,
         }  # fmt: skip
         self.options |= settings.options
         o = self.options
@@ -170,16 +168,10 @@ class GanMethod:
             judged, fooled = judged + judge, fooled + fool
         l1 = F.l1_loss(image, batch.target) * 2  # in units of [-1, 1], as published
         classes = torch.zeros(()) if predicted is None else self._segmentation(predicted, batch.truth)
-        loss = fooled + o["l1"] * l1 + o["segmentation"] * classes
-        report = {"judge": judged, "fooled": fooled.item(), "l1": l1.item(), "classes": classes.item()}
-        if o["structure"]:
-            alike = structural_similarity_index_measure(image, batch.target, data_range=1.0)
-            loss = loss + o["structure"] * (1 - alike)
-            report["ssim"] = alike.item()
-        self._update("generator", loss)
+        self._update("generator", fooled + o["l1"] * l1 + o["segmentation"] * classes)
         for name in pairs:
             self.modules[name].requires_grad_(True)
-        return report
+        return {"judge": judged, "fooled": fooled.item(), "l1": l1.item(), "classes": classes.item()}
 
     def _contest(
         self, name: str, real: Tensor, fake: Tensor, real_beside: Tensor | None, fake_beside: Tensor | None
