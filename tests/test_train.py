@@ -196,7 +196,7 @@ def test_resuming_refuses_other_settings_and_shows_both(tmp_path):
 def test_the_schedule_rises_and_falls():
     factors = [cosine(s, Settings("x", steps=100, batch=1, learning_rate=1.0, warmup=0.1)) for s in range(100)]
     assert max(factors) == 1 and factors.index(1.0) == 9 and factors[-1] < 0.02
-    twice = Settings("x", steps=150, batch=1, learning_rate=1.0, warmup=0.1, restart=100)
+    twice = Settings("x", steps=150, batch=1, learning_rate=1.0, warmup=0.1, restarts=(100,))
     assert [cosine(s, twice) for s in range(100)] == factors
     assert cosine(100, twice) == pytest.approx(0.34) and cosine(149, twice) < 0.02
     assert generator_of(0, 3).initial_seed() != generator_of(0, 4).initial_seed()

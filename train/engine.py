@@ -31,7 +31,7 @@ class Settings:
     weight_decay: float = 0.02
     warmup: float = 0.04  # share of the steps
     average: float = 0.998  # decay of the running average of the weights
-    restart: int = 0  # step at which the schedule starts again, from a third of the rate; 0 = never
+    restarts: tuple[int, ...] = ()  # steps at which the schedule starts again, from a third of the rate
     seed: int = 0
     cache: str = ""  # fingerprint of the training cache
     options: dict[str, Any] = field(default_factory=dict)  # of the method
@@ -56,16 +56,15 @@ class Method(Protocol):
 
 
 def cosine(step: int, settings: Settings) -> float:
-    """Factor of the learning rate: linear warm-up, then a cosine down to 1 %; once more from a third if asked for."""
-    if settings.restart and step >= settings.restart:
-        share = (step - settings.restart) / max(1, settings.steps - settings.restart)
-        return 0.01 + 0.33 * 0.5 * (1 + math.cos(math.pi * share))
-    steps = settings.restart or settings.steps
-    warmup = max(1, round(settings.warmup * steps))
+    """Factor of the learning rate: linear warm-up, then a cosine down to 1 %; again from a third at each restart."""
+    marks = [0, *settings.restarts, settings.steps]
+    number = sum(step >= mark for mark in settings.restarts)
+    first, last = marks[number], marks[number + 1]
+    warmup = max(1, round(settings.warmup * last)) if number == 0 else 0
     if step < warmup:
         return (step + 1) / warmup
-    share = (step - warmup) / max(1, steps - warmup)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share))
+    share = (step - first - warmup) / max(1, last - first - warmup)
+    return 0.01 + (0.99 if number == 0 else 0.33) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def generator_of(seed: int, step: int) -> torch.Generator:

@@ -17,7 +17,7 @@ RECIPES: dict[str, Recipe] = {
     "azimuth-world": Recipe(
         "matching: azimuth-structured descriptors, heading by circular correlation",
         "matching:AzimuthMethod",
-        Settings("azimuth-world", steps=2200, batch=64, learning_rate=1.2e-3, restart=1400),
+        Settings("azimuth-world", steps=2200, batch=64, learning_rate=1.2e-3, restarts=(1400,)),
         {"steps": 4, "batch": 6, "model": {"widths": (8, 8, 16, 16), "channels": 4}, "options": {"worlds": 2}},
     ),
     "bird-eye-features-world": Recipe(
@@ -32,7 +32,10 @@ RECIPES: dict[str, Recipe] = {
     "unet-ground-world": Recipe(
         "segmentation of panoramas: U-Net, ResNet-18",
         "segmentation:SegmentationMethod",
-        Settings("unet-ground-world", steps=6400, batch=16, learning_rate=1e-3, restart=4000, model={"view": "ground"}),
+        Settings(
+            "unet-ground-world", steps=8000, batch=16, learning_rate=1e-3, restarts=(4000, 6400),
+            model={"view": "ground"},
+        ),  # fmt: skip
         {"steps": 4, "batch": 2, "model": {"view": "ground", **TINY_UNET}},
     ),
     "unet-aerial-world": Recipe(

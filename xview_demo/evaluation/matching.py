@@ -202,8 +202,8 @@ def recalled(searched: Searched, found: Descriptors) -> dict[str, Any]:
         at_truth = metrics.heading_error(headings[queries, found.truth], found.headings)
         result["heading_error_true_tile_deg"] = float(np.median(at_truth))
     if found.away is not None:
-        metres = found.away[queries, best]
-        result["metre_error"] = float(np.median(metres)) if np.isfinite(metres).any() else None
+        metres = float(np.median(found.away[queries, best]))
+        result["metre_error"] = metres if np.isfinite(metres) else None  # none: half of them end in another world
     result["chance"] = metrics.chance_recall(n)
     result["interval"] = list(metrics.bootstrap_interval(100.0 * (rank < 1)))
     hit = found.right[queries, best]
