@@ -228,3 +228,18 @@ def test_every_recipe_runs_small(name, root, tmp_path):
 def test_a_real_world_fills_a_cache():
     sites = cache.spread_sites(World(0, size=240.0, resolution=1.0), 8)
     assert len(sites) == 8
+
+
+def test_smoothed_labels_are_torch_s():
+    torch.manual_seed(0)
+    scores = torch.randn(6, 6) * 3
+    target = torch.arange(6)
+    for smoothing in (0.0, 0.1):
+        both = [torch.nn.functional.cross_entropy(s, target, label_smoothing=smoothing) for s in (scores, scores.t())]
+        assert losses.info_nce(scores, smoothing=smoothing).item() == pytest.approx(float(sum(both)) / 2, rel=1e-5)
+    near = ~torch.eye(6, dtype=torch.bool)
+    near[0, 1] = near[1, 0] = False
+    assert (
+        losses.info_nce(scores, near, 0.1).isfinite()
+        and losses.info_nce(scores, near) <= losses.info_nce(scores) + 1e-6
+    )
