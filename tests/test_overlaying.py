@@ -55,6 +55,8 @@ def test_the_overlay_decides_between_candidates(geo, area, place, heading):
     view = GroundView(seen.image, "equirectangular", heading, 360.0, 90.0)
     found = geo.localize(view, area, rerank="bird-eye-correlation")
     assert len({match.overlay.correlation for match in found.matches}) == 6
+    scores = [match.score for match in found.matches]
+    assert scores == sorted(scores, reverse=True)
     assert found.probability.sum() == pytest.approx(1, abs=1e-4)
     assert found.confidence == pytest.approx(found.probability.max())
     if heading is not None:

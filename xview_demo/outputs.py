@@ -161,7 +161,7 @@ class Match:
     """One tile or photograph of a gallery, as an answer to a query."""
 
     rank: int  # 1 = best
-    score: float  # similarity, higher is better; unit-length descriptors: cosine in [-1, 1]
+    score: float  # higher is better; cosine in [-1, 1], of re-ranked tiles the last one's plus the lead over it
     tile: str  # the tile's name in its gallery
     latlon: LatLon | None  # degrees WGS84, the tile's centre
     distance_m: float | None = None  # metres from the query's known place to the tile's centre

@@ -50,8 +50,8 @@ def judged(
     """Logits and headings (K,) of some tiles for query number `n`."""
     first = torch.from_numpy(found.scores[n, rows])
     angles = None if found.headings is None else torch.from_numpy(found.headings[n, rows])
-    logits, fit = dense.rerank(query, gallery[torch.from_numpy(rows)].float(), first, angles)
-    return logits, fit.heading
+    scores, temperature, fit = dense.rerank(query, gallery[torch.from_numpy(rows)].float(), first, angles)
+    return scores / temperature, fit.heading
 
 
 @torch.inference_mode()

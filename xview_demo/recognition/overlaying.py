@@ -59,10 +59,10 @@ class TileReranker:
         query = self.model.encode_ground(strip, mask)[0].cpu()
         first = torch.from_numpy(scores).float()
         tried = None if known else torch.from_numpy(headings).float()
-        logits, fit = self.model.rerank(query, self._described(gallery, rows), first, tried)
-        order = logits.argsort(descending=True, stable=True).tolist()
+        found, temperature, fit = self.model.rerank(query, self._described(gallery, rows), first, tried)
+        order = found.argsort(descending=True, stable=True).tolist()
         fields = [_fields(fit, n, view.heading) for n in order]
-        return Reordered([rows[n] for n in order], fields, logits[order].double().numpy())
+        return Reordered([rows[n] for n in order], fields, found[order].double().numpy(), temperature)
 
     def _described(self, gallery: Gallery, rows: list[int]) -> Tensor:
         """Descriptors (K, D) of tiles."""

@@ -20,7 +20,8 @@ class Reordered:
 
     rows: list[int]  # of the gallery, the best first
     fields: list[dict[str, Any]]  # of each one's `Match`: what was found
-    logits: np.ndarray | None = None  # of each, where it also says how probable they are among themselves
+    scores: np.ndarray | None = None  # of each, where the new judgement is a score
+    temperature: float = 1.0  # of the softmax over those scores
 
 
 class Reranker(Protocol):
@@ -75,8 +76,9 @@ def answer(
         first = order[:rerank_k]
         again = reranker.reorder(view, gallery, first.tolist(), found[first], headings[first])
         evidence = dict(zip(again.rows, again.fields, strict=True))
-        if again.logits is not None:
-            probability[again.rows] = probability[first].sum() * _softmax(again.logits)
+        if again.scores is not None:
+            probability[again.rows] = probability[first].sum() * _softmax(again.scores / again.temperature)
+            found[again.rows] = found[first].min() + again.scores - again.scores.min()
         order[:rerank_k] = again.rows
     away = None if view.latlon is None else gallery.distances(view.latlon)
     matches = []

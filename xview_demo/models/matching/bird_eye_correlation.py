@@ -305,7 +305,9 @@ class BirdEyeCorrelation(HubModel):
         place = torch.stack((moved[:, 1], -moved[:, 0]), 1)
         return Fit(score, tried[turn], torch.tensor(self.heights)[height], place)
 
-    def rerank(self, query: Tensor, reference: Tensor, scores: Tensor, headings: Tensor | None) -> tuple[Tensor, Fit]:
+    def rerank(
+        self, query: Tensor, reference: Tensor, scores: Tensor, headings: Tensor | None
+    ) -> tuple[Tensor, float, Fit]:
         """Judge a first matcher's candidates anew.
 
         Args:
@@ -315,9 +317,9 @@ class BirdEyeCorrelation(HubModel):
             headings: (K,) degrees that it found; None when the heading is known.
 
         Returns:
-            (K,) logits: the fused scores over their temperature, and how the query lies on each.
+            (K,) fused scores, the temperature of a softmax over them, and how the query lies on each.
         """
         found = torch.zeros(len(reference)) if headings is None else headings
         fit = self.overlay(query, reference, found, 0.0 if headings is None else SPAN)
         weight, temperature = self.fusion[::2] if headings is None else self.fusion[1::2]
-        return (fit.score + weight * scores) / temperature, fit
+        return fit.score + weight * scores, temperature, fit
