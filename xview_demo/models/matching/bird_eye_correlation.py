@@ -142,7 +142,7 @@ class BirdEyeCorrelation(HubModel):
         scales: tuple[float, ...] = (0.8, 1.6, 3.2),
         headings: int = 72,
         calibration: tuple[float, float] = (0.03, 0.03),
-        fusion: tuple[float, float, float, float] = (0.15, 1.0, 0.03, 0.03),
+        fusion: tuple[float, float, float, float] = (0.25, 1.0, 0.03, 0.03),
     ) -> None:
         super().__init__()
         self.pixels, self.tile_pixels = round(metres / resolution), round(TILE_METRES / resolution)
