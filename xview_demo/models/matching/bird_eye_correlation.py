@@ -74,25 +74,26 @@ def weighted_correlation(
     Returns:
         (R, N, len(shifts)) in [-1, 1].
     """
-    side, room = query.shape[-1], (tiles.shape[-1] - query.shape[-1]) // 2
-    w = (weight[None] if weight.dim() == 2 else weight).flatten(1)
-    w = w / w.sum(1, keepdim=True).clamp_min(1e-9)  # (1 or R, P²)
-    q = query.flatten(2)
-    q = q - (q * w[:, None]).sum(2, keepdim=True)
-    energy = (q.square() * w[:, None]).sum(2, keepdim=True)  # (R, C, 1)
-    q = q * w[:, None] / (energy.sum(1, keepdim=True) if joint else energy).clamp_min(1e-12).sqrt()
-    found = []
-    for row, column in shifts:
-        top, left = room + row, room + column
-        patch = tiles[..., top : top + side, left : left + side].flatten(2)
-        mean = torch.einsum("ncp,rp->rnc", patch, w)
-        variance = torch.einsum("ncp,rp->rnc", patch.square(), w) - mean.square()
-        if joint:
-            found.append(q.flatten(1) @ patch.flatten(1).T / variance.sum(2).clamp_min(1e-8).sqrt())
-        else:
-            product = torch.bmm(q.transpose(0, 1), patch.permute(1, 2, 0)).permute(1, 2, 0)  # (R, N, C)
-            found.append((product / variance.clamp_min(1e-8).sqrt()).mean(2))
-    return torch.stack(found, 2)
+    side, channels = query.shape[-1], query.shape[1]
+    reach = max(max(abs(row), abs(column)) for row, column in shifts)
+    room = (tiles.shape[-1] - side) // 2 - reach
+    tiles = tiles[..., room : room + side + 2 * reach, room : room + side + 2 * reach]
+    w = weight[None] if weight.dim() == 2 else weight
+    w = (w / w.sum((1, 2), keepdim=True).clamp_min(1e-9))[:, None]  # (1 or R, 1, P, P)
+    q = query - (query * w).sum((2, 3), keepdim=True)
+    energy = (q.square() * w).sum((2, 3), keepdim=True)  # (R, C, 1, 1)
+    q = q * w / (energy.sum(1, keepdim=True) if joint else energy).clamp_min(1e-12).sqrt()
+    flat = tiles.flatten(0, 1)[:, None]
+    mean, square = (F.conv2d(x, w).unflatten(0, (-1, channels)) for x in (flat, flat.square()))  # (N, C, R, S, S)
+    variance = (square - mean.square()).clamp_min(0)
+    if joint:
+        found = F.conv2d(tiles, q) / variance.sum(1).clamp_min(1e-8).sqrt()
+    else:
+        kernels = q.transpose(0, 1).flatten(0, 1)[:, None]  # (C · R, 1, P, P)
+        product = F.conv2d(tiles, kernels, groups=channels).unflatten(1, (channels, -1))
+        found = (product / variance.clamp_min(1e-8).sqrt()).mean(1)
+    at = torch.tensor([(row + reach) * (2 * reach + 1) + column + reach for row, column in shifts])
+    return found.flatten(2)[..., at].transpose(0, 1)
 
 
 @dataclass(frozen=True)
