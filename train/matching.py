@@ -10,6 +10,7 @@ from train.cache import Cache
 from train.data import apart, neighbours, pairs
 from train.engine import Settings
 from train.losses import heading_nce, info_nce
+from xview_demo.geometry import columns_within
 from xview_demo.models.matching.azimuth import AzimuthMatcher
 
 
@@ -77,8 +78,7 @@ class AzimuthMethod:
         """Some queries show only what lies around their middle, as photographs do: (B, 1, 1, W)."""
         fov = augment.uniform(generator, (b, 1), self.options["fov"], 360.0)
         fov = fov.masked_fill(augment.uniform(generator, (b, 1)) >= self.options["narrow"], 360.0)
-        away = (torch.arange(width) + 0.5 - width / 2).abs() * (360.0 / width)
-        return (away <= fov / 2).float()[:, None, None]
+        return columns_within(width, fov)[:, None, None]
 
     def step(self, batch: MatchingBatch) -> dict[str, float]:
         """One update; logs the losses and the share of aligned queries found within the batch."""

@@ -16,7 +16,7 @@ from xview_demo.data.dataset import open_aerial, open_ground
 from xview_demo.data.index import PairIndex
 from xview_demo.errors import XViewError
 from xview_demo.evaluation.protocol import VALIDATION, Progress, Protocol, fit_temperature, model_of, places
-from xview_demo.geometry import roll_columns
+from xview_demo.geometry import columns_within, roll_columns
 from xview_demo.geometry.geodesy import distance_m
 
 STRIP, TILE = (64, 256), (96, 96)  # pixels of the small pictures
@@ -101,9 +101,7 @@ def seen(strip: Tensor, fov: float) -> Tensor:
     """
     if not 0 < fov <= 360:
         raise XViewError(f"A field of view of {fov:g}° is not possible: give more than 0 and at most 360.")
-    width = strip.shape[-1]
-    away = (torch.arange(width) + 0.5 - width / 2).abs() * (360.0 / width)
-    return (away <= fov / 2).float().expand(len(strip), 1, strip.shape[-2], width)
+    return columns_within(strip.shape[-1], fov).expand(len(strip), 1, *strip.shape[-2:])
 
 
 def small(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -16,11 +16,12 @@ from xview_demo.geometry.panorama import (
     photo_grid,
     wrap_degrees,
 )
-from xview_demo.geometry.sampling import inside, pixel_grid, resize, roll_columns, sample
+from xview_demo.geometry.sampling import columns_within, inside, pixel_grid, resize, roll_columns, sample
 
 __all__ = [
     "apply_homography",
     "bird_eye_grid",
+    "columns_within",
     "direction_grid",
     "equirect_directions",
     "equirect_grid",

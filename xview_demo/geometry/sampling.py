@@ -93,6 +93,15 @@ def _interpolate(image: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(image, (height, width), mode="bilinear", antialias=True, align_corners=False)
 
 
+def columns_within(width: int, fov: float | Tensor) -> Tensor:
+    """Which columns of a full panorama lie within a field of view around its middle: float, (W,), 1 or 0.
+
+    `fov` is degrees, or a tensor (…, 1) of them, which gives (…, W).
+    """
+    away = (torch.arange(width) + 0.5 - width / 2).abs() * (360.0 / width)
+    return (away <= fov / 2).float()
+
+
 def roll_columns(image: Tensor, degrees: float | Tensor) -> Tensor:
     """Turn a full panorama (B, C, H, W) or (C, H, W): its new centre looks `degrees` further to the right.
 

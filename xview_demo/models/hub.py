@@ -39,6 +39,13 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="xview_demo", licen
         config = {"class": type(self).__name__, **keywords_of_model}
         return super().save_pretrained(save_directory, config=config, **keywords)
 
+    def keep(self, **values: tuple[float, ...]) -> None:
+        """Set constructor keywords that were fitted after training, here and in the configuration that is saved."""
+        config: Any = self._hub_mixin_config
+        for name, value in values.items():
+            setattr(self, name, value)
+            config[name] = list(value)
+
     def _save_pretrained(self, save_directory: Path) -> None:
         path = Path(save_directory) / WEIGHTS_NAME
         save_file(stored_state(self), str(path), metadata={"format": "pt"})

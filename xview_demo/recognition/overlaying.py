@@ -19,7 +19,6 @@ from xview_demo.views import AerialView, GroundView
 
 KEPT_BYTES = 500_000_000  # of candidates' descriptors that are kept in memory
 BATCH = 16  # tiles at a time
-TILE_METRES, TILE_PIXELS = 64.0, 256
 
 
 class TileReranker:
@@ -71,7 +70,7 @@ class TileReranker:
             found: list[tuple[Tensor, ...]] = []
             for start in range(0, len(missing), BATCH):
                 views = [gallery.tile(row) for row in missing[start : start + BATCH]]
-                tiles = torch.stack([v.tile(TILE_METRES, TILE_PIXELS) for v in views if isinstance(v, AerialView)])
+                tiles = torch.stack([v.tile() for v in views if isinstance(v, AerialView)])
                 found += [(one,) for one in self.model.encode_aerial(tiles.to(self.device)).cpu()]
             return found
 

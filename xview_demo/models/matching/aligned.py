@@ -72,8 +72,7 @@ class AlignedMatcher(HubModel):
 
     def calibrate(self, known: float, unknown: float) -> None:
         """Set the temperatures and keep them in the configuration."""
-        self.calibration = (known, unknown)
-        self._hub_mixin_config["calibration"] = [known, unknown]  # type: ignore[index]
+        self.keep(calibration=(known, unknown))
 
     @torch.no_grad()
     def aligned(self, query: Tensor, reference: Tensor) -> Tensor:

@@ -20,7 +20,6 @@ is padded with zeros, and both have unit length, which the correlation does not 
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -247,17 +246,11 @@ class BirdEyeCorrelation(HubModel):
 
     def calibrate(self, known: float, unknown: float) -> None:
         """Set the temperatures and keep them in the configuration."""
-        self.calibration = (known, unknown)
-        self._keep("calibration")
+        self.keep(calibration=(known, unknown))
 
     def calibrate_fusion(self, known: float, unknown: float) -> None:
         """Set the temperatures of re-ranking and keep them in the configuration."""
-        self.fusion = (*self.fusion[:2], known, unknown)
-        self._keep("fusion")
-
-    def _keep(self, name: str) -> None:
-        config: Any = self._hub_mixin_config
-        config[name] = list(getattr(self, name))
+        self.keep(fusion=(*self.fusion[:2], known, unknown))
 
     @torch.no_grad()
     def aligned(self, query: Tensor, reference: Tensor, chunk: int = 32) -> Tensor:
