@@ -33,7 +33,8 @@ RECIPES: dict[str, Recipe] = {
         "segmentation of panoramas: U-Net, ResNet-18",
         "segmentation:SegmentationMethod",
         Settings(
-            "unet-ground-world", steps=6400, batch=16, learning_rate=1e-3, restarts=(4000,), model={"view": "ground"},
+            "unet-ground-world", steps=8400, batch=16, learning_rate=1e-3, restarts=(4000, 6400),
+            model={"view": "ground"},
         ),  # fmt: skip
         {"steps": 4, "batch": 2, "model": {"view": "ground", **TINY_UNET}},
     ),
