@@ -114,6 +114,23 @@ def test_heads_and_views_that_cannot_be_are_refused():
         XForkGenerator(**SMALL, heads=("depth",))
     with pytest.raises(ValueError, match="'ground' or 'aerial'"):
         XForkGenerator(**SMALL, reads="space")
+    with pytest.raises(ValueError, match="rays run from a panorama"):
+        XForkGenerator(**SMALL, reads="aerial", draws="ground", rays=4)
+
+
+def test_rays_carry_a_column_to_its_bearing():
+    torch.manual_seed(0)
+    net = XForkGenerator(size=128, width=8, rays=4).eval()
+    view = strips(1)
+    other = view.clone()
+    other[..., 230:282] = 1 - other[..., 230:282]  # ahead
+    with torch.no_grad():
+        changed = (net.rays(view) - net.rays(other)).abs().sum(1)[0]
+        image, _ = net(view)
+        net.rays.column.weight.mul_(2)
+        assert not torch.allclose(net(view)[0], image)
+    assert changed.shape == (64, 64)
+    assert changed[:16, 24:40].mean() > 3 * changed[48:, 24:40].mean()  # up is ahead
 
 
 def test_a_conditional_discriminator_sees_its_condition():
@@ -300,6 +317,19 @@ def test_a_perfect_noise_prediction_recovers_the_latents(solver):
         assert torch.allclose(drawn, net.decode(truth).clamp(0, 1), atol=0.02)
 
 
+def test_noise_follows_from_a_predicted_velocity():
+    net = ClipDiffusion(**DIFFUSION).eval()
+    assert net.prediction == "v_prediction"
+    latents, noise, time = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.tensor([100, 900])
+    kept = net.alphas[time].view(-1, 1, 1, 1)
+    velocity = kept.sqrt() * noise - (1 - kept).sqrt() * latents
+    net.unet.forward = lambda *given, **named: type("Output", (), {"sample": velocity})
+    with torch.no_grad():
+        assert torch.allclose(net(net.noisy(latents, noise, time), time, net.condition(strips())), noise, atol=1e-4)
+    with pytest.raises(ValueError, match="epsilon, v_prediction"):
+        ClipDiffusion(prediction="sample")
+
+
 def test_noise_is_undone_by_the_noise_itself(diffusion):
     latents, noise, time = torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8), torch.tensor([0, 500, 999])
     assert torch.allclose(diffusion.clean(diffusion.noisy(latents, noise, time), noise, time), latents, atol=1e-3)
@@ -309,7 +339,7 @@ def test_picture_losses_reach_the_noise_prediction():
     """The source's perceptual and CLIP losses carried no gradient; through `clean` and `decode` they do."""
     net = ClipDiffusion(**DIFFUSION)
     noisy, time = torch.randn(2, 4, 8, 8), torch.tensor([10, 200])
-    noise = net(noisy, time, net.condition(strips()), torch.rand(2, 5, 8, 8))
+    noise = net(noisy, time, net.condition(strips()), net.hint(Query(strips())))
     picture = net.decode(net.clean(noisy, noise, time))
     (1 - (net.embed(picture) * net.embed(torch.rand(2, 3, 32, 32))).sum(1)).mean().backward()
     assert net.unet.conv_out.weight.grad.abs().max() > 0

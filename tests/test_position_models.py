@@ -10,8 +10,9 @@ from xview_demo.models.position.crossformer import CrossFormer, CrossFormerBlock
 from xview_demo.models.position.featup import FeatUp
 from xview_demo.models.position.heatmap import Pyramid, soft_argmax
 from xview_demo.models.position.mst import MST
-from xview_demo.models.position.street import OverheadProjector, correlate, cosine_map, polar_grid
+from xview_demo.models.position.street import OverheadProjector, correlate, cosine_map
 from xview_demo.models.position.upsampler import JointBilateralUpsampler, UpsamplerStack, joint_bilateral
+from xview_demo.models.rays import ray_grid
 
 SMALL_MST = {
     "size": 64, "embed": 16, "depths": (1, 1, 1, 1), "heads": (1, 2, 4, 8), "group": 4, "overhead": 8, "rings": 6,
@@ -88,10 +89,11 @@ def test_rays_go_where_they_bear():
     rings = 10
     polar = torch.zeros(1, 1, rings, 130)
     polar[0, 0, 5, 97] = 1  # ring 5 … 6, a quarter turn to the right (column 96 of 128, after the repeated one)
-    seen = F.grid_sample(polar, polar_grid(rings)[None], align_corners=False)[0, 0]
+    grid = ray_grid(torch.arange(-rings, rings + 1), rings)
+    seen = F.grid_sample(polar, grid[None], align_corners=False)[0, 0]
     row, column = divmod(int(seen.argmax()), 2 * rings + 1)
     assert row == rings and column in (rings + 5, rings + 6)
-    assert polar_grid(rings)[0, 0].abs().max() > 1  # the corner is farther than the last ring
+    assert grid[0, 0].abs().max() > 1  # the corner is farther than the last ring
 
 
 def test_turning_the_strip_turns_what_is_seen_from_above():

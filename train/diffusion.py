@@ -8,7 +8,6 @@ learns to remove noise.
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from train.engine import Settings, cosine
@@ -86,6 +85,7 @@ class DiffusionMethod:
         self.modules: dict[str, nn.Module] = {"model": self.model, "pace": self.pace}
         frozen = [*self.model.vae.parameters(), *self.model.vision.parameters()]
         trained = [*self.model.unet.parameters(), *self.model.tokens.parameters(), self.model.null]
+        trained += [] if self.model.rays is None else self.model.rays.parameters()
         self.optimisers: dict[str, torch.optim.Optimizer] = {
             "first": torch.optim.AdamW(frozen, o["rate"], weight_decay=settings.weight_decay),
             "second": torch.optim.AdamW(trained, settings.learning_rate, weight_decay=settings.weight_decay),
@@ -140,14 +140,17 @@ class DiffusionMethod:
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
                 latents = net.encode(batch.target).float()
-                hint = net.hint(net.overhead(batch.query)).float() if net.bird_eye else None
+            hint = net.hint(batch.query) if net.bird_eye else None
             tokens = net.condition(batch.query.image).float()
             tokens, hint = self._dropped(tokens, hint)
             time = torch.randint(len(net.alphas), (count,))
             noise = torch.randn_like(latents)
             noisy = net.noisy(latents, noise, time)
             predicted = net(noisy, time, tokens, hint)
-        mse = F.mse_loss(predicted, noise)
+        error = (predicted - noise).square().mean((1, 2, 3))
+        if net.prediction == "v_prediction":  # the same as the error of v
+            error = error / net.alphas[time]
+        mse = error.mean()
         perceptual, clip = self._pictured(noisy, predicted, time, batch.target)
         loss = mse + self.options["perceptual"] * perceptual + self.options["clip"] * clip
         return loss, {"noise": mse.item(), "perceptual": perceptual.item(), "clip": clip.item()}

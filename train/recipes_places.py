@@ -9,7 +9,7 @@ from xview_demo.world.places import PlaceWorlds
 
 TITLES = {"alexnet": "AlexNet", "vgg16": "VGG16", "resnet50": "ResNet-50"}
 SHAPES: dict[str, tuple[float, int, float, float]] = {  # width, steps, share of the features, their learning rate
-    "alexnet": (0.5, 2400, 0.6, 2e-4),
+    "alexnet": (0.5, 5000, 0.6, 2e-4),
     "vgg16": (0.125, 2600, 0.65, 2e-4),
     "resnet50": (0.125, 2000, 0.65, 5e-4),
 }

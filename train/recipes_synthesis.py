@@ -8,9 +8,11 @@ from train.recipe import Recipe
 from xview_demo.zoo import get
 
 SMALL: dict[str, Any] = {"size": 128, "width": 32, "dropout": 0.0, "bird_eye": True, "classes": 8}
+RAYS = SMALL | {"rays": 16}
+GENTLE = {"segmentation": 10.0, "adversarial": 0.1}  # at full weight 40,000 pairs teach speckles, not roofs
 GAN: dict[str, Any] = {"batch": 16, "learning_rate": 2e-4}
 DIFFUSION: dict[str, Any] = {
-    "size": 128, "hidden": 256, "tokens": 0, "bird_eye": True, "steps": 25,
+    "size": 128, "hidden": 256, "tokens": 0, "bird_eye": True, "rays": 16, "steps": 25, "prediction": "v_prediction",
     "unet": {
         "block_out_channels": [48, 96, 128], "layers_per_block": 1, "norm_num_groups": 16, "sample_size": 32,
         "down_block_types": ["DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"],
@@ -38,21 +40,21 @@ SYNTHESIS: dict[str, Recipe] = {
     "xfork-world": Recipe(
         "synthesis: X-Fork with the bird's-eye view as a second input",
         "synthesis:GanMethod",
-        Settings("xfork-world", steps=2600, **GAN, model=SMALL, options={"segmentation": 10.0}),
-        {"steps": 4, "batch": 2, "model": {"size": 32, "width": 8, "bird_eye": True, "classes": 8}},
+        Settings("xfork-world", steps=2600, **GAN, model=RAYS, options=GENTLE),
+        {"steps": 4, "batch": 2, "model": {"size": 32, "width": 8, "bird_eye": True, "classes": 8, "rays": 4}},
     ),
     "xfork-edges-world": Recipe(
         "synthesis: X-Fork with Canny edges as a fourth channel",
         "synthesis:GanMethod",
-        Settings("xfork-edges-world", steps=2600, **GAN, model=SMALL | {"edges": True}, options={"segmentation": 10.0}),
+        Settings("xfork-edges-world", steps=2600, **GAN, model=RAYS | {"edges": True}, options=GENTLE),
         _smoke("xfork-edges-world"),
     ),
     "xseq-world": Recipe(
         "synthesis: X-Seq, two generators in sequence",
         "synthesis:GanMethod",
         Settings(
-            "xseq-world", steps=2600, **GAN, model=SMALL,
-            options={"family": "xseq", "conditional": True, "segmentation": 10.0},
+            "xseq-world", steps=2600, **GAN, model=RAYS,
+            options=GENTLE | {"family": "xseq", "conditional": True},
         ),
         _smoke("xseq-world", family="xseq", conditional=True, discriminator=8),
     ),
@@ -61,7 +63,7 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis:GanMethod",
         Settings(
             "pix2pix-world", steps=2600, **GAN, model={"size": 128, "width": 32, "dropout": 0.0, "heads": ["image"]},
-            options={"conditional": True},
+            options={"conditional": True, "adversarial": 0.1},
         ),
         _smoke("pix2pix-world", conditional=True, discriminator=8),
     ),
@@ -70,7 +72,7 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis:GanMethod",
         Settings(
             "xfork-ground-world", steps=2600, **GAN, model=SMALL | {"reads": "aerial", "draws": "ground"},
-            options={"segmentation": 10.0},
+            options=GENTLE,
         ),
         _smoke("xfork-ground-world"),
     ),
@@ -83,7 +85,7 @@ SYNTHESIS: dict[str, Recipe] = {
                 "size": 128, "width": 32, "bird_eye": True,
                 "swin": {"embed_dim": 48, "depths": [2, 2, 4, 2], "num_heads": [3, 6, 12, 24], "window_size": 4},
             },
-            options={"family": "rgbds"},
+            options={"family": "rgbds", "adversarial": 0.1},
         ),
         _smoke("rgbds-world", family="rgbds", discriminator=8),
     ),
@@ -92,7 +94,7 @@ SYNTHESIS: dict[str, Recipe] = {
         "diffusion:DiffusionMethod",
         Settings(
             "clip-diffusion-world", steps=2600, batch=16, learning_rate=4e-4, weight_decay=0.01, model=DIFFUSION,
-            options={"first": 0.25},
+            options={"first": 0.35},
         ),
         _smoke("clip-diffusion-world", first=0.5, crop=32),
     ),

@@ -88,10 +88,10 @@ class GanMethod:
     """Trains a generator of `FAMILIES` against PatchGAN discriminators.
 
     Options: `family`; `discriminator` (width); `conditional` (judge a picture together with what it was drawn from;
-    X-Seq's segmentation always is); `l1` and `segmentation` (weights; λ₂ is 1 ground → aerial, 10 aerial → ground and
-    100 in X-Seq as published); `real` (label); `colour` (strength); `turn` (random headings); `schedule` ("cosine", or
-    "constant" as published); `wear` (how wrong depth is where it is needed); `imagenet` (start a Swin encoder from
-    timm's weights).
+    X-Seq's segmentation always is); `l1`, `segmentation` and `adversarial` (weights; λ₂ is 1 ground → aerial, 10
+    aerial → ground and 100 in X-Seq as published); `real` (label); `colour` (strength); `turn` (random headings);
+    `schedule` ("cosine", or "constant" as published); `wear` (how wrong depth is where it is needed); `imagenet` (start
+    a Swin encoder from timm's weights).
     """
 
     averaged = "generator"
@@ -100,7 +100,8 @@ class GanMethod:
         self.cache, self.settings = cache, settings
         self.options: dict[str, Any] = {
             "family": "xfork", "discriminator": 32, "conditional": False, "l1": 100.0, "segmentation": 1.0,
-            "real": 0.9, "colour": 0.4, "turn": True, "schedule": "cosine", "wear": 0.15, "imagenet": False,
+            "adversarial": 1.0, "real": 0.9, "colour": 0.4, "turn": True, "schedule": "cosine", "wear": 0.15,
+            "imagenet": False,
         }  # fmt: skip
         self.options |= settings.options
         o = self.options
@@ -168,7 +169,7 @@ class GanMethod:
             judged, fooled = judged + judge, fooled + fool
         l1 = F.l1_loss(image, batch.target) * 2  # in units of [-1, 1], as published
         classes = torch.zeros(()) if predicted is None else self._segmentation(predicted, batch.truth)
-        self._update("generator", fooled + o["l1"] * l1 + o["segmentation"] * classes)
+        self._update("generator", o["adversarial"] * fooled + o["l1"] * l1 + o["segmentation"] * classes)
         for name in pairs:
             self.modules[name].requires_grad_(True)
         return {"judge": judged, "fooled": fooled.item(), "l1": l1.item(), "classes": classes.item()}

@@ -52,7 +52,7 @@ TINY_RGBDS: dict[str, Any] = {
     "swin": {"embed_dim": 8, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 2), "window_size": 4},
 }  # fmt: skip
 TINY_DIFFUSION: dict[str, Any] = {
-    "size": 32, "hidden": 16, "tokens": 0, "bird_eye": True, "steps": 2,
+    "size": 32, "hidden": 16, "tokens": 0, "bird_eye": True, "rays": 2, "steps": 2, "prediction": "v_prediction",
     "unet": {
         "block_out_channels": [8, 16], "layers_per_block": 1, "norm_num_groups": 4, "sample_size": 8,
         "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
@@ -142,8 +142,8 @@ ZOO: dict[str, Entry] = {
     "xfork-world": Entry(
         "synthesis",
         "synthesis.xfork:XForkGenerator",
-        "X-Fork generator with the bird's-eye view as a second input; aerial view and its classes",
-        tiny={"size": 32, "width": 8, "bird_eye": True, "classes": 8},
+        "X-Fork generator that also sees the bird's-eye view and each column's ray; aerial view and its classes",
+        tiny={"size": 32, "width": 8, "bird_eye": True, "classes": 8, "rays": 4},
     ),
     "xfork-edges-world": Entry(
         "synthesis",

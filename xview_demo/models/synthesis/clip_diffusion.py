@@ -14,8 +14,9 @@ Latent diffusion: Rombach et al., CVPR 2022 (https://arxiv.org/abs/2112.10752); 
 
 The published parts are `CompVis/stable-diffusion-v1-4` (or `stable-diffusion-v1-5/stable-diffusion-v1-5`) and
 `openai/clip-vit-base-patch32`, see `ClipDiffusion.from_stable_diffusion`. Training and sampling are conditioned by the
-same method, `condition`. Ours: the halves of the strip (a crop of its middle would see 90°), patch tokens, and the
-bird's-eye view, encoded by the same autoencoder, as further input channels of the U-Net.
+same method, `condition`. Ours: the halves of the strip (a crop of its middle would see 90°), patch tokens, and further
+input channels of the U-Net: the bird's-eye view, encoded by the same autoencoder, and the panorama's columns written
+along their rays (`models.rays`).
 """
 
 import os
@@ -26,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xview_demo.models.hub import HubModel
+from xview_demo.models.rays import STRIP, RayProjector
 from xview_demo.models.synthesis.bird_eye import BirdEye
 from xview_demo.models.synthesis.interface import AERIAL, GROUND, SOLVERS, Drawn, Query, Sampling
 
@@ -47,6 +49,7 @@ VISION: dict[str, Any] = {
 SCHEDULE: dict[str, Any] = {
     "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
 }  # fmt: skip
+PREDICTIONS = ("epsilon", "v_prediction")
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -60,7 +63,10 @@ class ClipDiffusion(HubModel):
         tokens: how often the image's embedding is repeated for the cross-attention; 0 takes the patches' own [ours].
         hidden: width of the layer that makes tokens.
         bird_eye: give the U-Net the latents of the bird's-eye view and their mask [ours].
+        rays: channels of features read from the panorama's columns that join the bird's-eye view [ours].
         metres: width of the tile.
+        prediction: what the U-Net gives: "epsilon", the noise (published), or "v_prediction" (Salimans & Ho, ICLR
+            2022), from which the noise follows and a small network learns its conditions sooner [ours].
         steps, guidance, solver: of sampling, unless a call gives others (50 steps of DDIM published).
     """
 
@@ -82,26 +88,32 @@ class ClipDiffusion(HubModel):
         hidden: int = 1024,
         bird_eye: bool = False,
         metres: float = 64.0,
+        prediction: str = "epsilon",
+        rays: int = 0,
         steps: int = 50,
         guidance: float = 1.0,
         solver: str = "ddim",
     ) -> None:
         super().__init__()
+        if prediction not in PREDICTIONS:
+            raise ValueError(f"prediction is {prediction!r}: use one of {', '.join(PREDICTIONS)}.")
         from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
         self.size, self.count, self.bird_eye, self.metres = size, tokens, bird_eye, metres
+        self.prediction = prediction
         self.steps, self.guidance, self.solver = steps, guidance, solver
         self.schedule = SCHEDULE | (schedule or {})
         self.vae = AutoencoderKL(**(VAE | (vae or {})))
         channels = self.vae.config.latent_channels
-        wide = channels + (channels + 1 if bird_eye else 0)
+        wide = channels + (channels + 1 + rays if bird_eye else 0)
         self.unet = UNet2DConditionModel(**(UNET | (unet or {}) | {"in_channels": wide, "out_channels": channels}))
         self.vision = CLIPVisionModelWithProjection(CLIPVisionConfig(**(VISION | (vision or {}))))
         config, cross = self.vision.config, self.unet.config.cross_attention_dim
         code = config.projection_dim if tokens else config.hidden_size
         layers = [nn.Linear(code, hidden), nn.ReLU(), nn.Linear(hidden, cross)]
         self.tokens = nn.Sequential(*([] if tokens else [nn.LayerNorm(code)]), *layers)
+        self.rays = RayProjector.over_tile(size // 2, metres, rays) if bird_eye and rays else None
         self.null = nn.Parameter(torch.zeros(1, 1, cross))  # what stands for "no picture"
         self.register_buffer("latent_scale", torch.tensor(float(self.vae.config.scaling_factor)))
         self.register_buffer("alphas", DDPMScheduler(**self.schedule).alphas_cumprod, persistent=False)
@@ -177,10 +189,17 @@ class ClipDiffusion(HubModel):
         project = BirdEye(pixels=self.size, metres=self.metres)
         return torch.cat(project(query.image, query.mask, query.camera_height), 1)
 
-    def hint(self, overhead: Tensor) -> Tensor:
-        """`overhead` → further input channels of the U-Net (B, C + 1, h, w): its latents and its mask."""
-        latents = self.encode(overhead[:, :3])
-        return torch.cat((latents, F.interpolate(overhead[:, 3:], latents.shape[-2:], mode="area")), 1)
+    def hint(self, query: Query) -> Tensor:
+        """Further input channels of the U-Net (B, C + 1 + rays, h, w): latents of `overhead`, its mask, the rays."""
+        overhead = self.overhead(query)
+        with torch.no_grad():
+            latents = self.encode(overhead[:, :3])
+        shape = latents.shape[-2:]
+        parts = [latents, F.interpolate(overhead[:, 3:], shape, mode="area")]
+        if self.rays is not None:
+            strip = F.interpolate(query.image, STRIP, mode="area")
+            parts.append(F.interpolate(self.rays(strip), shape, mode="area"))
+        return torch.cat([part.float() for part in parts], 1)
 
     # Latents
 
@@ -204,10 +223,15 @@ class ClipDiffusion(HubModel):
 
     def forward(self, noisy: Tensor, time: Tensor, tokens: Tensor, hint: Tensor | None = None) -> Tensor:
         """Predict the noise in latents (B, C, h, w) at `time` (B,); without a hint, its channels are 0."""
+        wide = noisy
         if self.bird_eye:
             shape = (len(noisy), self.unet.config.in_channels - noisy.shape[1], *noisy.shape[-2:])
-            noisy = torch.cat((noisy, noisy.new_zeros(shape) if hint is None else hint.to(noisy)), 1)
-        return self.unet(noisy, time, encoder_hidden_states=tokens).sample.float()
+            wide = torch.cat((noisy, noisy.new_zeros(shape) if hint is None else hint.to(noisy)), 1)
+        given = self.unet(wide, time, encoder_hidden_states=tokens).sample.float()
+        if self.prediction == "epsilon":
+            return given
+        kept = self.alphas[time].view(-1, 1, 1, 1)
+        return (1 - kept).sqrt() * noisy.float() + kept.sqrt() * given
 
     # Sampling
 
@@ -227,7 +251,7 @@ class ClipDiffusion(HubModel):
         steps, scale = wanted.steps or self.steps, self.guidance if wanted.guidance is None else wanted.guidance
         solver = self._scheduler(wanted.solver or self.solver, steps)
         tokens = self.condition(query.image)
-        hint = self.hint(self.overhead(query)) if self.bird_eye and hinted else None
+        hint = self.hint(query) if self.bird_eye and hinted else None
         count, side = len(query.image), self.size // 2 ** (len(self.vae.config.block_out_channels) - 1)
         generator = torch.Generator().manual_seed(wanted.seed)
         latents = torch.randn(count, self.vae.config.latent_channels, side, side, generator=generator).to(tokens.device)

@@ -6,14 +6,16 @@ used in Regmi & Shah, "Bridging the domain gap", ICCV 2019 (https://arxiv.org/ab
 | stage | published (size 512, width 64) | bundled (size 128, width 32, bird's eye) |
 |---|---|---|
 | input | (B, 3, 256, 1024) strip | (B, 3, 64, 256) strip, (B, 4, 128, 128) bird's eye and mask |
+| columns along their rays (`models.rays`) | | (B, 16, 64, 64), enlarged and joined to the bird's eye |
 | encoder, k4 s2 | 64, 128, 256, 512, 512, 512, 512 → 512×2×8 | 32, 64, 128, 256, 256 → 256×2×8 |
 | reshape | 512×4×4 | 256×4×4 |
 | shared decoder, k4 s2 | 512, 512, 512, 256, 128 | 256, 128, 64, each joined by bird's-eye features |
 | two branches | 64 → 3 (tanh): image; 64 → 3 (tanh): segmentation | 32 → 3 (tanh): image; 32 → 8 logits |
 
 Reading tiles and drawing strips, 512×4×4 is reshaped to 512×2×8 instead. The edge variant takes Canny edges (50/100)
-as a fourth channel. The bird's-eye input (for strips: the street's view of the tile) and the class logits are ours: the
-source has neither. Images are [0, 1] outside, [-1, 1] inside.
+as a fourth channel. The bird's-eye input (for strips: the street's view of the tile), the rays, which say where what
+stands upright stands, and the class logits are ours: the source has none of them. Images are [0, 1] outside, [-1, 1]
+inside.
 """
 
 import math
@@ -23,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from xview_demo.models.hub import HubModel
+from xview_demo.models.rays import STRIP, RayProjector
 from xview_demo.models.synthesis.bird_eye import BirdEye
 from xview_demo.models.synthesis.interface import AERIAL, GROUND, Drawn, Query, Sampling, frame
 from xview_demo.models.synthesis.layers import Pyramid, canny, down, initialise, up
@@ -46,6 +49,7 @@ class XForkGenerator(HubModel):
         reads, draws: "ground" or "aerial".
         edges: take Canny edges as a fourth channel.
         heads: what is drawn, of "image" and "labels"; the image alone is pix2pix.
+        rays: channels of features that are read from each column of a panorama and written along its ray [ours].
 
     Raises:
         ValueError: a size, view or head that cannot be.
@@ -66,6 +70,7 @@ class XForkGenerator(HubModel):
         draws: str = AERIAL,
         edges: bool = False,
         heads: Sequence[str] = HEADS,
+        rays: int = 0,
     ) -> None:
         super().__init__()
         levels = int(math.log2(size)) - 2
@@ -73,6 +78,8 @@ class XForkGenerator(HubModel):
             raise ValueError(f"size is {size}: use 32, 64, 128, 256 or 512.")
         if not heads or not set(heads) <= set(HEADS):
             raise ValueError(f"heads is {heads}: name one or both of {' and '.join(HEADS)}.")
+        if rays and (reads, draws) != (GROUND, AERIAL):
+            raise ValueError("rays run from a panorama into a tile: leave them out for other views.")
         self.size, self.bird_eye, self.classes, self.metres = size, bird_eye, classes, metres
         self.reads, self.draws, self.edges = reads, draws, edges
         self.input_shape, (rows, columns) = frame(reads, size), frame(draws, size)
@@ -81,19 +88,21 @@ class XForkGenerator(HubModel):
         decoder = [width * m for m in DECODER[len(DECODER) - (levels - 2) :]]
         steps = list(zip([4 if edges else 3, *encoder[:-1]], encoder, strict=True))
         self.encoder = nn.Sequential(*(down(i, o, norm=n > 0) for n, (i, o) in enumerate(steps)))
-        overhead = [min(width * 4, width * 2**n) for n in range(levels - 1)] if bird_eye else []
-        self.overhead = Pyramid(4, overhead)
+        beside = (4 if bird_eye else 0) + rays  # channels that join the decoder in the frame that is drawn
+        overhead = [min(width * 4, width * 2**n) for n in range(levels - 1)] if beside else []
+        self.overhead = Pyramid(beside, overhead)
         skips = overhead[::-1]  # from twice the start to half the size, as the decoder meets them
-        wide = [encoder[-1], *(c + (skips[n] if bird_eye else 0) for n, c in enumerate(decoder))]
+        wide = [encoder[-1], *(c + (skips[n] if beside else 0) for n, c in enumerate(decoder))]
         rates = [dropout if c == 8 * width else 0.0 for c in decoder]
         self.decoder = nn.ModuleList(up(i, o, r) for i, o, r in zip(wide[:-1], decoder, rates, strict=True))
-        half = width + (skips[-1] if bird_eye else 0)
+        half = width + (skips[-1] if beside else 0)
         paints, labels = "image" in heads, "labels" in heads
         self.image_up = up(wide[-1], width) if paints else None
         self.image_out = nn.ConvTranspose2d(half, 3, 4, 2, 1) if paints else None
         self.label_up = up(wide[-1], width) if labels else None
         self.label_out = nn.ConvTranspose2d(half, classes or 3, 4, 2, 1) if labels else None
         self.apply(initialise)
+        self.rays = RayProjector.over_tile(size // 2, metres, rays) if rays else None
 
     def hint(self, query: Query) -> Tensor | None:
         """The second input that this generator takes: (B, 4, …) projection and mask of the size it draws, or None."""
@@ -122,17 +131,16 @@ class XForkGenerator(HubModel):
         """
         if self.bird_eye and hint is None:
             raise ValueError("This generator has bird_eye=True: pass the bird's-eye projection and its mask.")
-        if view.shape[-2:] != self.input_shape:
-            view = nn.functional.interpolate(view, self.input_shape, mode="area")
+        beside = self._beside(view, hint if self.bird_eye else None)
+        view = _resized(view, self.input_shape)
         x = view * 2 - 1
         if self.edges:
             x = torch.cat((x, canny(view)), 1)
         x = self.encoder(x.contiguous(memory_format=torch.channels_last))
         x = x.reshape(len(x), -1, *self.start)
         skips: list[Tensor] = []
-        if hint is not None and self.bird_eye:
-            y = torch.cat((hint[:, :3] * 2 - 1, hint[:, 3:]), 1)
-            skips = self.overhead(y.contiguous(memory_format=torch.channels_last))
+        if beside:
+            skips = self.overhead(torch.cat(beside, 1).contiguous(memory_format=torch.channels_last))
         for n, layer in enumerate(self.decoder):
             x = layer(x)
             x = torch.cat((x, skips[n]), 1) if skips else x
@@ -141,6 +149,13 @@ class XForkGenerator(HubModel):
         if labels is not None and self.classes is None:
             labels = labels.tanh() * 0.5 + 0.5
         return None if image is None else image.tanh() * 0.5 + 0.5, labels
+
+    def _beside(self, view: Tensor, hint: Tensor | None) -> list[Tensor]:
+        """What joins the decoder, in the frame that is drawn: the hint in [-1, 1], its mask, and the rays."""
+        parts = [] if hint is None else [hint[:, :3] * 2 - 1, hint[:, 3:]]
+        if self.rays is not None:
+            parts.append(nn.functional.interpolate(self.rays(_resized(view, STRIP)), scale_factor=2.0, mode="bilinear"))
+        return parts
 
     @staticmethod
     def _head(enlarge: nn.Module | None, out: nn.Module | None, x: Tensor, skips: list[Tensor]) -> Tensor | None:
@@ -153,3 +168,7 @@ class XForkGenerator(HubModel):
         """The other view of each picture, and its logits where this generator has them; nothing is random."""
         image, labels = self(query.image, self.hint(query))
         return Drawn(image, labels if self.classes else None)
+
+
+def _resized(view: Tensor, shape: tuple[int, int]) -> Tensor:
+    return view if view.shape[-2:] == shape else nn.functional.interpolate(view, shape, mode="area")

@@ -26,6 +26,7 @@ class XSeqGenerator(HubModel):
 
     Args:
         size, width, dropout, bird_eye, classes, metres, reads, draws: as `XForkGenerator`'s.
+        rays: as `XForkGenerator`'s, of the first generator.
         gradient: factor of the second generator's gradient in the first (0.1 published).
     """
 
@@ -43,11 +44,13 @@ class XSeqGenerator(HubModel):
         reads: str = GROUND,
         draws: str = AERIAL,
         gradient: float = 0.1,
+        rays: int = 0,
     ) -> None:
         super().__init__()
         self.size, self.bird_eye, self.classes, self.metres = size, bird_eye, classes, metres
         self.reads, self.draws, self.gradient = reads, draws, gradient
-        self.first = XForkGenerator(size, width, dropout, bird_eye, None, metres, reads, draws, heads=("image",))
+        image = ("image",)
+        self.first = XForkGenerator(size, width, dropout, bird_eye, None, metres, reads, draws, heads=image, rays=rays)
         self.second = XForkGenerator(size, width, dropout, bird_eye, classes, metres, draws, draws, heads=("labels",))
 
     def hint(self, query: Query) -> Tensor | None:
