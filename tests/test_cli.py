@@ -56,6 +56,11 @@ def test_models(xview):
     assert [m["name"] for m in result_of(xview("models", "--task", "depth", "--json"))["models"]] == ["depth-world"]
 
 
+def test_models_say_what_they_cost(xview):
+    (depth,) = result_of(xview("models", "--task", "depth", "--cost", "--json"))["models"]
+    assert 3e6 < depth["parameters"] < 4e6 and 1 < depth["gflop"] < 50 and depth["milliseconds"] > 0
+
+
 def test_synthesize(xview, panorama):
     result = result_of(xview("synthesize", panorama, "--method", "bird-eye", "--out", "a.png", "--json"))
     assert result["method"] == "bird-eye" and Path(result["picture"]).is_file()

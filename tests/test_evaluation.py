@@ -1,13 +1,16 @@
 """Evaluation: protocols, and numbers whose answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from xview_demo import evaluation, metrics
+from xview_demo import evaluation, metrics, zoo
 from xview_demo.data import read_world
 from xview_demo.errors import XViewError
+from xview_demo.evaluation.cost import cost
 from xview_demo.evaluation.matching import Descriptors, describe, match, search, seen
 from xview_demo.evaluation.protocol import places
 from xview_demo.evaluation.reranking import rerank
@@ -52,6 +55,10 @@ def test_a_perfect_matcher_scores_perfectly(matcher):
     assert known["r@1"] == unknown["r@1"] == 100 and known["chance"] == 2.5
     assert known["heading_error_deg"] is None and unknown["heading_error_deg"] < 1e-3
     assert known["interval"] == [100, 100] and known["median_rank"] == 1
+    covers = np.roll(np.eye(10, 40, dtype=bool), 1, 1)
+    covers[0, 0] = True
+    overlapping = match(matcher, replace(found, covers=covers), "known")
+    assert overlapping["hit_rate"] == 10 and "hit_rate" not in known
     lost = Descriptors(north.flip(0), own.flip(0), gallery, headings, np.eye(10, 40, dtype=bool))
     assert match(matcher, lost, "known")["r@1"] == 0
     with pytest.raises(XViewError, match="known or unknown"):
@@ -163,3 +170,10 @@ def test_reranking_keeps_the_rest_in_its_place(matcher):
         assert ((again.confidence > 0) & (again.confidence <= 1)).all()
     fitted = evaluation.calibrate_fusion(dense, matcher, TINY)
     assert dense.fusion == tuple(fitted.values()) and dense.fusion[:2] == (0.25, 1.0)
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.list_models() if zoo.get(name).tiny])
+def test_every_model_has_a_cost(name):
+    entry = zoo.get(name)
+    found = cost(name, entry.load_class()(**entry.tiny).eval())
+    assert found["parameters"] > 0 and found["gflop"] > 0 and found["milliseconds"] > 0

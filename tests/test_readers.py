@@ -193,6 +193,7 @@ def test_vigor_has_positives_semi_positives_and_positions(tmp_path, places, seco
     assert len(index) == 4 and len(index.aerial) == 16  # four cities; every tile is in the gallery
     assert index.truth.tolist() == [1, 5, 9, 13]
     assert index.semi_positives[0] == (2, 3, 0)
+    assert index.cover_mask()[0].nonzero()[0].tolist() == [0, 1, 2, 3] and index.truth_mask()[0].sum() == 1
     first = index.ground[0]
     assert (
         first.id.startswith("NewYork/pano1")

@@ -1,7 +1,7 @@
 """The verbs about worlds, models and the demo: world, bench world, models, app."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -59,20 +59,33 @@ def world(
 
 def models(
     task: Annotated[str | None, typer.Option("--task", help="Only the models of one task.")] = None,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Load those whose weights are here: parameters, operations, time a picture.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the models: what each is for, and whether its weights are here."""
+    """List the models: what each is for, whether its weights are here, and what it costs."""
     from xview_demo import list_models, zoo
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in list_models(task):
-        entry = zoo.get(name)
-        here = not entry.learned or zoo.is_folder_of_weights(zoo.WEIGHTS / name)
+        entry, here = zoo.get(name), zoo.is_bundled(name)
         rows.append({"name": name, "task": entry.task, "here": here, "summary": entry.summary})
-    text = [
-        f"{row['name']:<18} {row['task']:<13} {'' if row['here'] else '(no weights) '}{row['summary']}" for row in rows
-    ]
+        if cost and here:
+            from xview_demo.evaluation.cost import cost as measure
+
+            rows[-1] |= measure(name)
+    width = max(len(row["name"]) for row in rows)
+    text = [f"{row['name']:<{width}} {row['task']:<13} {_cost(row)}{row['summary']}" for row in rows]
     common.say({"models": rows}, "\n".join(text), as_json)
+
+
+def _cost(row: dict[str, Any]) -> str:
+    if not row["here"]:
+        return "(no weights) "
+    if "gflop" not in row:
+        return ""
+    return f"{row['parameters'] / 1e6:.2f} M parameters, {row['gflop']:.2f} GFLOP, {row['milliseconds']:.0f} ms; "
 
 
 def demo(

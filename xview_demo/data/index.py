@@ -81,8 +81,15 @@ class PairIndex:
 
     def truth_mask(self) -> np.ndarray:
         """(Q, N) bool, every right tile of each query, as `metrics.ranks` takes it."""
+        return self._mask(self.positives)
+
+    def cover_mask(self) -> np.ndarray:
+        """(Q, N) bool, every tile that shows the place of each query: the right and the semi-positive ones."""
+        return self.truth_mask() | self._mask(self.semi_positives)
+
+    def _mask(self, lists: tuple[tuple[int, ...], ...]) -> np.ndarray:
         mask = np.zeros((len(self.ground), len(self.aerial)), dtype=bool)
-        for query, tiles in enumerate(self.positives):
+        for query, tiles in enumerate(lists):
             mask[query, list(tiles)] = True
         return mask
 

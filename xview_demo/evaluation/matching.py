@@ -34,6 +34,7 @@ class Descriptors:
     away: np.ndarray | None = None  # (Q, N) metres from camera to tile centre; inf: another world, NaN: unknown
     strips: Tensor | None = None  # (Q, 3, 64, 256) uint8, what the queries look like, when asked for
     tiles: Tensor | None = None  # (N, 3, 96, 96) uint8
+    covers: np.ndarray | None = None  # (Q, N) bool, right or semi-positive; None where a data set names none
 
     @property
     def truth(self) -> np.ndarray:
@@ -154,7 +155,7 @@ def describe_index(matcher: Any, index: PairIndex, *, fov: float = 360.0, pictur
     shown = (torch.cat(strips), torch.cat(tiles)) if pictures else (None, None)
     return Descriptors(
         torch.cat(north), torch.cat(own), torch.cat(gallery), np.array(headings), index.truth_mask()[chosen], away,
-        *shown,
+        *shown, index.cover_mask()[chosen] if index.semi_positives else None,
     )  # fmt: skip
 
 
@@ -204,6 +205,8 @@ def recalled(searched: Searched, found: Descriptors) -> dict[str, Any]:
         result["metre_error"] = metres if np.isfinite(metres) else None  # none: half of them end in another world
     result["chance"] = metrics.chance_recall(n)
     result["interval"] = list(metrics.bootstrap_interval(100.0 * (rank < 1)))
+    if found.covers is not None:  # VIGOR's hit rate (Zhu et al., CVPR 2021): the best tile shows the camera's place
+        result["hit_rate"] = 100.0 * float(found.covers[queries, best].mean())
     hit = found.right[queries, best]
     result["reliability"] = metrics.reliability(searched.confidence, hit)
     result["abstention"] = metrics.abstention(searched.confidence, hit)
