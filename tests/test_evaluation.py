@@ -80,10 +80,13 @@ def test_frechet_distance_of_shifted_gaussians():
 
 
 @pytest.mark.parametrize("view", ["ground", "aerial"])
-def test_segmentation_reports_every_class(view):
-    result = evaluation.evaluate_segmentation(UNetSegmenter(view, channels=(16, 16, 8, 8)).eval(), protocol=TINY)
+def test_segmentation_reports_every_class_and_draws_them(view, tmp_path):
+    result = evaluation.evaluate_segmentation(
+        UNetSegmenter(view, channels=(16, 16, 8, 8)).eval(), protocol=TINY, sheet=tmp_path / "sheet.png"
+    )
     assert result["n"] == 3 and result["view"] == view and 0 <= result["miou"] <= 1 and 0 < result["chance"] < 1
     assert list(result["iou"]) == list(evaluation.dense.CLASSES)
+    assert np.asarray(Image.open(tmp_path / "sheet.png")).std() > 20
 
 
 def test_calibrated_classes_are_no_worse():
@@ -94,13 +97,14 @@ def test_calibrated_classes_are_no_worse():
     assert evaluation.evaluate_segmentation(net, protocol=TINY)["miou"] > before and any(shift)
 
 
-def test_depth_of_the_truth_would_be_zero():
+def test_depth_is_measured_and_drawn(tmp_path):
     class Oracle(UNetDepth):
         def predict(self, image, panorama=None, rows=None):
             return torch.full((1, 128, 512), 10.0)
 
-    result = evaluation.evaluate_depth(Oracle(channels=(16, 16, 8, 8)), protocol=TINY)
+    result = evaluation.evaluate_depth(Oracle(channels=(16, 16, 8, 8)), protocol=TINY, sheet=tmp_path / "sheet.png")
     assert result["abs_rel"] > result["chance"] > 0 and result["n"] == 3
+    assert Image.open(tmp_path / "sheet.png").width > 3 * 512
 
 
 def test_synthesis_is_compared_with_the_mean_tile(matcher):

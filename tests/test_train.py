@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from train import augment, cache, losses
+from train import augment, cache, looks, losses
 from train.__main__ import main
 from train.data import rarity
 from train.engine import Average, Settings, cosine, generator_of, resume, save_checkpoint, train
 from train.recipes import RECIPES, get
+from xview_demo import zoo
 from xview_demo.errors import DataError, XViewError
 from xview_demo.world import World
 
@@ -243,3 +245,21 @@ def test_smoothed_labels_are_torch_s():
         losses.info_nce(scores, near, 0.1).isfinite()
         and losses.info_nce(scores, near) <= losses.info_nce(scores) + 1e-6
     )
+
+
+def test_a_card_shows_the_pictures_that_exist(tmp_path, monkeypatch):
+    monkeypatch.setattr("train.looks.PICTURES", tmp_path)
+    bare = "# depth-world\n\n## Numbers\n\nnone\n\n## Training\n\nlong\n"
+    assert looks.with_pictures("depth-world", bare) == bare
+    (tmp_path / "depth-world.jpg").touch()
+    shown = looks.with_pictures("depth-world", bare)
+    assert "](pictures/depth-world.jpg)" in shown and shown.index("## Pictures") < shown.index("## Training")
+    assert looks.with_pictures("depth-world", shown) == shown
+    (tmp_path / "depth-world.jpg").unlink()
+    assert looks.with_pictures("depth-world", shown) == bare
+
+
+def test_every_picture_of_a_card_is_there():
+    for card in zoo.CARDS.glob("*.md"):
+        for file in re.findall(r"\]\((pictures/.+?)\)", card.read_text("utf-8")):
+            assert (zoo.CARDS / file).is_file(), f"{card.name} shows {file}: run docs/make_sheets.py"

@@ -10,6 +10,7 @@ from typing import Any
 
 from train import measures, recipes_places
 from train.engine import Settings
+from train.looks import with_pictures
 from train.pictures import with_helpers
 from xview_demo import evaluation, zoo
 from xview_demo.files import atomic_path, write_json
@@ -297,7 +298,7 @@ def card(name: str, settings: Settings, rows: list[Row], parameters: int, minute
               "(training seeds; test seeds were never used).", ""]  # fmt: skip
     lines += ["```json", json.dumps(asdict(settings), indent=1), "```", ""]
     lines += ["## Limits", "", LIMITS.get(name, "Trained on a procedural world only."), ""]
-    return "\n".join(lines)
+    return with_pictures(name, "\n".join(lines))
 
 
 def _index(task: str, rows: list[Row]) -> list[str]:

@@ -36,6 +36,7 @@ class View(StrEnum):
 
 HeadingKnown = Annotated[Known, typer.Option("--heading", help="Is the query's heading told?")]
 Rerank = Annotated[str | None, typer.Option("--rerank", help="A dense matcher judges the first 50 tiles anew.")]
+Sheet = Annotated[Path | None, typer.Option("--sheet", help="Write a contact sheet of some places.")]
 Count = Annotated[int, typer.Option("--n", min=1, help="How many pictures.")]
 
 
@@ -79,7 +80,7 @@ def synthesis(
     guidance: Annotated[float | None, typer.Option("--guidance", help="Classifier-free guidance; 1 = none.")] = None,
     lpips: Annotated[Path | None, typer.Option("--lpips", help="Also LPIPS: torchvision's alexnet or vgg16.")] = None,
     fid: Annotated[Path | None, typer.Option("--fid", help="Also FID: torch-fidelity's Inception weights.")] = None,
-    sheet: Annotated[Path | None, typer.Option("--sheet", help="Write a contact sheet of ten places.")] = None,
+    sheet: Sheet = None,
     as_json: Json = False,
 ) -> None:
     """Compare synthetic views with the true ones."""
@@ -103,13 +104,14 @@ def segmentation(
         View | None, typer.Option("--view", help="For models that read both; panoramas if left out.")
     ] = None,
     n: Count = 200,
+    sheet: Sheet = None,
     as_json: Json = False,
 ) -> None:
     """Compare classes with the truth: IoU and boundary F-score of each class and their means."""
     from xview_demo.evaluation import evaluate_segmentation
 
     chosen = None if view is None else view.value
-    result = evaluate_segmentation(model, n=n, view=chosen, progress=common.progress("worlds"))
+    result = evaluate_segmentation(model, n=n, view=chosen, progress=common.progress("worlds"), sheet=sheet)
     common.say(result, _text(result), as_json)
 
 
@@ -117,12 +119,13 @@ def segmentation(
 def depth(
     model: Annotated[str, typer.Option("--model", help="The depth model.")] = "depth-world",
     n: Count = 200,
+    sheet: Sheet = None,
     as_json: Json = False,
 ) -> None:
     """Compare depth with the truth: mean relative error within 60 m."""
     from xview_demo.evaluation import evaluate_depth
 
-    result = evaluate_depth(model, n=n, progress=common.progress("worlds"))
+    result = evaluate_depth(model, n=n, progress=common.progress("worlds"), sheet=sheet)
     common.say(result, _text(result), as_json)
 
 

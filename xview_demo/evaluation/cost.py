@@ -65,5 +65,5 @@ def _work(task: str, net: Any) -> Callable[[], Any]:
 
 
 def _query(net: Any, image: Tensor) -> Query:
-    extras = {"depth": torch.full_like(image[:, 0], 10.0), "labels": torch.zeros_like(image[:, 0], dtype=torch.long)}
-    return Query(image, **{name: extras[name] for name in net.needs})
+    depth, labels = torch.full_like(image[:, 0], 10.0), torch.zeros_like(image[:, 0], dtype=torch.long)
+    return Query(image, depth=depth, labels=labels) if net.needs else Query(image)

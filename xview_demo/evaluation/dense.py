@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,10 @@ from torch import Tensor
 from xview_demo import metrics
 from xview_demo.classes import CLASSES
 from xview_demo.evaluation.protocol import VALIDATION, Progress, Protocol, model_of, places, spread
+from xview_demo.evaluation.sheets import SHOWN, painted, write_sheet
+from xview_demo.viz import class_map, depth_map
+
+FARTHEST = 60.0  # metres, the end of the colours on a sheet
 
 
 def _dense_protocol(n: int) -> Protocol:
@@ -22,23 +27,29 @@ def _dense_protocol(n: int) -> Protocol:
 @torch.inference_mode()
 def evaluate_segmentation(
     model: Any = "unet-ground-world", *, n: int = 200, protocol: Protocol | None = None,
-    progress: Progress | None = None, world: Any = None, view: str | None = None,
+    progress: Progress | None = None, world: Any = None, view: str | None = None, sheet: str | Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """IoU and boundary F-score (within two pixels) of the eight classes in panoramas or tiles of test worlds.
 
-    `view` is "ground" or "aerial"; None takes what the model reads (panoramas for one that reads both).
+    `view` is "ground" or "aerial"; None takes what the model reads (panoramas for one that reads both). A picture of
+    the first view of each of the first worlds, its true and its found classes, is written to `sheet`.
     """
     net, name = model_of(model, "segmentation")
     protocol = protocol or _dense_protocol(n)
     view = view or ("ground" if net.view == "both" else net.view)
     matrix, count = np.zeros((len(CLASSES), len(CLASSES)), np.int64), 0
     edges = np.zeros((len(CLASSES), 4), np.int64)
+    rows: list[dict[str, Tensor]] = []
     for image, truth in _labelled(protocol, view, progress, world):
         predicted, _ = net.predict(image, panorama=view == "ground")
         matrix += metrics.confusion(predicted.numpy(), truth.numpy(), len(CLASSES))
         for drawn, right in zip(predicted.numpy(), truth.numpy(), strict=True):
             edges += metrics.boundary_counts(drawn, right, len(CLASSES))
         count += len(image)
+        maps = {"truth": truth[0], "found": predicted[0]}
+        rows.append({"given": image[0]} | {k: painted(class_map(v.numpy())) for k, v in maps.items()})
+    if sheet is not None:
+        write_sheet(sheet, rows[:SHOWN])
     share = matrix.sum(1) / matrix.sum()
     guess = metrics.iou_by_class(
         np.outer(matrix.sum(1), np.eye(len(CLASSES))[share.argmax()]).astype(np.int64), CLASSES
@@ -100,12 +111,16 @@ def calibrate_classes(net: Any, protocol: Protocol | None = None, world: Any = N
 @torch.inference_mode()
 def evaluate_depth(
     model: Any = "depth-world", *, n: int = 200, protocol: Protocol | None = None,
-    progress: Progress | None = None, world: Any = None,
+    progress: Progress | None = None, world: Any = None, sheet: str | Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """AbsRel within 60 m in panoramas of test worlds; chance is the best constant of each row."""
+    """AbsRel within 60 m in panoramas of test worlds; chance is the best constant of each row.
+
+    A picture of the first panorama of each of the first worlds, its true and its found depth, is written to `sheet`.
+    """
     net, name = model_of(model, "depth")
     protocol = protocol or _dense_protocol(n)
     errors, skies, truths, count = [], [], [], 0
+    rows_shown: list[dict[str, Tensor]] = []
     for place in places(replace(protocol, tiles=protocol.queries), progress, world):
         for image, metres in zip(place.ground.colour, place.ground.depth, strict=True):
             predicted = net.predict(image[None])[0]
@@ -113,6 +128,11 @@ def evaluate_depth(
             skies.append(float((predicted.isinf() == metres.isinf()).float().mean()))
             truths.append(metres.half())
             count += 1
+        maps = {"truth": place.ground.depth[0], "found": net.predict(place.ground.colour[:1])[0]}
+        drawn = {k: painted(depth_map(v.numpy(), FARTHEST, bar=False)) for k, v in maps.items()}
+        rows_shown.append({"given": place.ground.colour[0]} | drawn)
+    if sheet is not None:
+        write_sheet(sheet, rows_shown[:SHOWN])
     rows = torch.stack(truths).float()
     middle = rows.masked_fill(rows > 60, torch.nan).transpose(1, 2).flatten(0, 1).nanmedian(0).values
     constant = middle.nan_to_num(60.0)[None, :, None].expand_as(rows)

@@ -152,10 +152,10 @@ def describe_index(matcher: Any, index: PairIndex, *, fov: float = 360.0, pictur
         centres.append(aerial.latlon or (np.nan, np.nan))
         tiles.append(small(tile, TILE))
     away = np.stack([distance_m(np.array(centres), place) for place in places_]).astype(np.float32)
-    shown = (torch.cat(strips), torch.cat(tiles)) if pictures else (None, None)
     return Descriptors(
         torch.cat(north), torch.cat(own), torch.cat(gallery), np.array(headings), index.truth_mask()[chosen], away,
-        *shown, index.cover_mask()[chosen] if index.semi_positives else None,
+        strips=torch.cat(strips) if pictures else None, tiles=torch.cat(tiles) if pictures else None,
+        covers=index.cover_mask()[chosen] if index.semi_positives else None,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from xview_demo import metrics
 from xview_demo.classes import LANDCOVER, LANDCOVER_OF_CLASSES, LANDCOVER_PALETTE
 from xview_demo.errors import XViewError
 from xview_demo.evaluation.protocol import VALIDATION, Progress, Protocol, model_of, spread
-from xview_demo.evaluation.sheets import write_sheet
+from xview_demo.evaluation.sheets import SHOWN, painted, write_sheet
 from xview_demo.geometry import density
 from xview_demo.images import read_image
 from xview_demo.views import AerialView, GroundView
@@ -25,7 +25,6 @@ from xview_demo.views import AerialView, GroundView
 REACH = 20.0  # metres from the tile's centre to the camera, at most; uniform over the disc
 REGION_MASS, REGIONS = 0.9, (1, 3)
 RENDERED = 256  # pixels of a rendered tile, halved down to what the model takes
-SHOWN = 8  # rows of a contact sheet
 INFERNO: dict[tuple[int, int, int], int] = {
     (0, 0, 3): 0, (120, 28, 109): 1, (237, 104, 37): 2, (252, 254, 164): 3,
 }  # fmt: skip
@@ -147,7 +146,7 @@ def _shown(
     for picture in (pictures[0], pictures[3]):
         picture[row - 1 : row + 2, column - 1 : column + 2] = (0, 255, 0)
     names = ("tile", "land cover", "found", "position")
-    return {n: torch.from_numpy(p.copy()).permute(2, 0, 1) for n, p in zip(names, pictures, strict=True)}
+    return {name: painted(picture) for name, picture in zip(names, pictures, strict=True)}
 
 
 def position_protocol(n: int, first_seed: int | None = None) -> Protocol:

@@ -4,11 +4,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from xview_demo import viz
 
 HEIGHT = 192  # pixels of a row
+SHOWN = 8  # places on a sheet of dense predictions
+
+
+def painted(picture: np.ndarray) -> Tensor:
+    """A drawn picture (H, W, 3) uint8 as a sheet takes it (3, H, W)."""
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1)
 
 
 def sheet(rows: Sequence[Mapping[str, Tensor]]) -> np.ndarray:
