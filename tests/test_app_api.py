@@ -67,6 +67,16 @@ def test_segment(client, panorama, kind, name):
     assert Path(value(overlay)).is_file() and "%" in legend
 
 
+def test_segment_with_a_chosen_model(client, panorama):
+    options = {"kind": "From above", "api_name": "/segment"}
+    tile = handle_file(str(panorama.with_name("aerial.jpg")))
+    _, own = client.predict(tile, **options)
+    _, named = client.predict(tile, model="unet-aerial-world", **options)
+    assert own == named
+    with pytest.raises(AppError, match="segments ground views, not aerial ones"):
+        client.predict(tile, model="unet-ground-world", **options)
+
+
 def test_world(client):
     note, panorama, *_ = client.predict(seed=950_004, biome="any", spot=2, api_name="/world")
     assert "village" in note and Path(value(panorama)).is_file()

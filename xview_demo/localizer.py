@@ -324,16 +324,27 @@ class GeoLocalizer(Locating):
         labels = self._run(self._part("segmentation_ground").predict, strip)[0] if "labels" in needs else None
         return Query(strip, mask, view.camera_height, depth, labels)
 
-    def segment(self, view: GroundView | AerialView) -> Segmentation:
-        """The class of every pixel of a ground or aerial view, at the view's own size."""
+    def segment(self, view: GroundView | AerialView, model: str | None = None) -> Segmentation:
+        """The class of every pixel of a ground or aerial view, at the view's own size.
+
+        Args:
+            view: what is segmented.
+            model: a name of `list_models("segmentation")` that reads such views; the localizer's own when None.
+
+        Raises:
+            ModelError: no such model, or one for the other view.
+        """
         height, width = view.image.shape[-2:]
         if isinstance(view, AerialView):
             image, _, _ = _aerial_frame(view)
-            model, options = self._part("segmentation_aerial"), {}
+            reads, options = "aerial", {}
         else:
             image, rows, full = _ground_frame(view)
-            model, options = self._part("segmentation_ground"), {"panorama": full, "rows": rows}
-        _, scores = self._run(model.predict, image[None].to(self.device), **options)
+            reads, options = "ground", {"panorama": full, "rows": rows}
+        net = self._part(f"segmentation_{reads}", model)
+        if net.view not in (reads, "both"):
+            raise ModelError(f"{model!r} segments {net.view} views, not {reads} ones: choose another.")
+        _, scores = self._run(net.predict, image[None].to(self.device), **options)
         if height * width <= LARGEST:
             return _segmentation(_enlarge(scores, height, width)[0])
         labels = scores[0].argmax(0)[None, None].float()

@@ -47,6 +47,7 @@ def segment(
     kind: Annotated[str, typer.Option("--kind", help="ground or aerial.")] = "ground",
     out: Annotated[Path | None, typer.Option("--out", help="Where the overlay goes.")] = None,
     alpha: Annotated[float, typer.Option("--alpha", min=0.0, max=1.0, help="Opacity of the classes.")] = 0.55,
+    method: Annotated[str | None, typer.Option("--method", help="A segmentation model, e.g. segformer-world.")] = None,
     model: Model = None,
     device: Device = None,
     as_json: Json = False,
@@ -58,7 +59,7 @@ def segment(
     if kind not in ("ground", "aerial"):
         raise XViewError(f"--kind is ground or aerial, not '{kind}'.")
     view = GroundView.open(image) if kind == "ground" else AerialView.open(image)
-    result = common.localizer(model, device).segment(view)
+    result = common.localizer(model, device).segment(view, method)
     picture = viz.with_legend(viz.overlay_view(view, result, alpha), result.areas)
     path = common.write(picture, common.beside(image, "classes", out))
     lines = [f"{name:<12}{share:7.1%}" for name, share in result.areas.items() if share >= 0.0005]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from xview_demo import AerialView, viz, viz_position
+from xview_demo import AerialView, list_models, viz, viz_position, zoo
 from xview_demo.classes import CLASSES
 from xview_demo.errors import XViewError
 from xview_demo.ui import common, hover
@@ -37,6 +37,8 @@ def build(geo: "GeoLocalizer") -> Tab:
                 common.examples(picture, *common.STREET)
             with gr.Column(visible=False) as from_above:
                 common.examples(picture, "aerial*.jpg")
+            every = list(dict.fromkeys(_choices(GROUND) + _choices(AERIAL)))  # programs may name any of them
+            model = gr.Dropdown(every, value="", label="Model", elem_id="segment-model")
             alpha = gr.Slider(0, 1, value=0.55, step=0.05, label="Opacity of the classes")
             shown = gr.CheckboxGroup(list(CLASSES), value=list(CLASSES), label="Classes shown", elem_id="segment-shown")
             button = gr.Button("Segment", variant="primary", elem_id="segment-run")
@@ -44,20 +46,29 @@ def build(geo: "GeoLocalizer") -> Tab:
             overlay = common.shown("Classes over the picture", elem_id="segment-overlay", visible=False)
             legend = gr.HTML(common.empty(EMPTY), elem_id="segment-legend")
 
-    def turn(choice: str) -> tuple[Any, Any]:
-        return gr.update(visible=choice == GROUND), gr.update(visible=choice == AERIAL)
+    def turn(choice: str) -> tuple[Any, ...]:
+        shown = gr.update(visible=choice == GROUND), gr.update(visible=choice == AERIAL)
+        return *shown, gr.update(choices=_choices(choice), value="")
 
-    kind.change(turn, kind, [from_street, from_above], show_progress="hidden", api_visibility="private")
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    gr.on(None, turn, kind, [from_street, from_above, model], **quiet)  # when the page opens, and at each change
     button.click(
         _handler(geo),
-        [picture, kind, alpha, shown],
+        [picture, kind, alpha, shown, model],
         [overlay, legend, found],
         api_name="segment",
         concurrency_id="models",
     )
     for event in (alpha.release, shown.change):
-        event(_blend, [found, alpha, shown], overlay, show_progress="hidden", api_visibility="private")
+        event(_blend, [found, alpha, shown], overlay, **quiet)
     return Tab(kind, picture)
+
+
+def _choices(kind: str) -> list[tuple[str, str]]:
+    """The demo's own model, and every other bundled one that reads such pictures."""
+    reads = "ground" if kind == GROUND else "aerial"
+    names = [n for n in list_models("segmentation") if zoo.get(n).view in (reads, "both") and zoo.is_bundled(n)]
+    return [("the demo's own", ""), *((name, name) for name in names)]
 
 
 def _handler(geo: "GeoLocalizer") -> Any:
@@ -65,7 +76,11 @@ def _handler(geo: "GeoLocalizer") -> Any:
 
     @common.spoken
     def run(
-        picture: str | None, kind: str = GROUND, alpha: float = 0.55, shown: list[str] | None = None
+        picture: str | None,
+        kind: str = GROUND,
+        alpha: float = 0.55,
+        shown: list[str] | None = None,
+        model: str | None = None,
     ) -> tuple[Any, str, Any]:
         """Segment a picture taken from the street or from above into eight classes."""
         if kind == AERIAL:
@@ -74,7 +89,7 @@ def _handler(geo: "GeoLocalizer") -> Any:
             view: Any = common.opened(AerialView, picture)
         else:
             view = common.open_ground(picture)
-        result = geo.segment(view)
+        result = geo.segment(view, model or None)
         found = (viz.to_array(view), result)
         legend = common.shares(result.areas) + hover.labels("#segment-overlay", result)
         return gr.update(value=_blend(found, alpha, shown), visible=True), legend, found
