@@ -12,7 +12,7 @@ from xview_demo.geometry import street_grid
 from xview_demo.models.synthesis.bird_eye import BirdEye
 from xview_demo.models.synthesis.clip_diffusion import ClipDiffusion
 from xview_demo.models.synthesis.interface import Query, Sampling, frame
-from xview_demo.models.synthesis.layers import PatchDiscriminator, canny, scale_gradient
+from xview_demo.models.synthesis.layers import ClassDiscriminator, PatchDiscriminator, canny, scale_gradient
 from xview_demo.models.synthesis.rgbds import RGBDSGenerator, lift
 from xview_demo.models.synthesis.street_eye import StreetEye
 from xview_demo.models.synthesis.xfork import XForkGenerator
@@ -116,6 +116,26 @@ def test_heads_and_views_that_cannot_be_are_refused():
         XForkGenerator(**SMALL, reads="space")
     with pytest.raises(ValueError, match="rays run from a panorama"):
         XForkGenerator(**SMALL, reads="aerial", draws="ground", rays=4)
+
+
+def test_a_painter_paints_upon_the_classes_and_twice_the_same():
+    torch.manual_seed(0)
+    net = XForkGenerator(**SMALL, classes=8, painted=True).eval()
+    view = strips()
+    with torch.no_grad():
+        sketch, logits = net.sketch(view)
+        image, labels = net(view)
+        assert torch.equal(labels, logits) and torch.equal(image, net(view)[0])
+        assert torch.equal(image, net.painter(sketch, logits.argmax(1)))
+        assert not torch.allclose(image, net.painter(sketch, logits.argmin(1)))
+    assert image.shape == (2, 3, 32, 32) and 0 <= image.min() and image.max() <= 1
+    with pytest.raises(ValueError, match="both heads"):
+        XForkGenerator(**SMALL, painted=True)
+
+
+def test_a_class_discriminator_tells_classes_and_drawn():
+    net = ClassDiscriminator(8, width=8)
+    assert net(torch.rand(2, 3, 32, 128)).shape == (2, 9, 32, 128)
 
 
 def test_rays_carry_a_column_to_its_bearing():

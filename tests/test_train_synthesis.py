@@ -22,6 +22,7 @@ from xview_demo.data import read
 from xview_demo.errors import DataError
 from xview_demo.models.synthesis.bird_eye import BirdEye
 from xview_demo.models.synthesis.interface import Query
+from xview_demo.models.synthesis.layers import ClassDiscriminator
 from xview_demo.models.synthesis.xfork import XForkGenerator
 
 
@@ -116,9 +117,24 @@ def test_every_part_of_a_gan_learns(name):
 
 
 def test_a_picture_is_judged_beside_its_source():
-    plain, conditional = method_of("xfork-world"), method_of("pix2pix-world")
+    plain, conditional = method_of("xfork-edges-world"), method_of("pix2pix-world")
     assert plain.modules["discriminator"].condition == 0 and conditional.modules["discriminator"].condition == 3
     assert method_of("xseq-world").modules["label_discriminator"].condition == 3
+
+
+def test_a_painter_learns_apart_from_its_sketch():
+    torch.manual_seed(0)
+    method = method_of("xfork-world", adversarial=0.0, segmentation=0.0)
+    assert isinstance(method.modules["discriminator"], ClassDiscriminator)
+    batch = method.batch(generator_of(0, 0))
+    sketch, logits = method.generator.sketch(batch.query.image, method.generator.hint(batch.query))
+    _, fooled, l1 = method._paint(sketch.detach(), logits.detach(), batch)
+    (fooled + l1).backward()
+    moving = {name.split(".")[0] for name, p in method.generator.named_parameters() if p.grad is not None}
+    assert moving == {"painter"}
+    report = method.step(batch)
+    assert np.isfinite(list(report.values())).all()
+    assert all(p.requires_grad for p in method.modules["discriminator"].parameters())
 
 
 def test_the_published_segmentation_is_a_picture():

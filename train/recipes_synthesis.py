@@ -10,6 +10,7 @@ from xview_demo.zoo import get
 SMALL: dict[str, Any] = {"size": 128, "width": 32, "dropout": 0.0, "bird_eye": True, "classes": 8}
 RAYS = SMALL | {"rays": 16}
 GENTLE = {"segmentation": 10.0, "adversarial": 0.1}  # at full weight 40,000 pairs teach speckles, not roofs
+PAINTED = {"segmentation": 10.0, "adversarial": 4.0}  # of a painter's class discriminator
 GAN: dict[str, Any] = {"batch": 16, "learning_rate": 2e-4}
 DIFFUSION: dict[str, Any] = {
     "size": 128, "hidden": 256, "tokens": 0, "bird_eye": True, "rays": 16, "steps": 25, "prediction": "v_prediction",
@@ -40,8 +41,8 @@ SYNTHESIS: dict[str, Recipe] = {
     "xfork-world": Recipe(
         "synthesis: X-Fork with the bird's-eye view as a second input",
         "synthesis:GanMethod",
-        Settings("xfork-world", steps=2600, **GAN, model=RAYS, options=GENTLE),
-        {"steps": 4, "batch": 2, "model": {"size": 32, "width": 8, "bird_eye": True, "classes": 8, "rays": 4}},
+        Settings("xfork-world", steps=2000, **GAN, model=RAYS | {"painted": True}, options=PAINTED),
+        _smoke("xfork-world", discriminator=8),
     ),
     "xfork-edges-world": Recipe(
         "synthesis: X-Fork with Canny edges as a fourth channel",

@@ -15,7 +15,7 @@ from train.data import draw, images, labels
 from train.engine import Settings, cosine
 from xview_demo.classes import PALETTE
 from xview_demo.models.synthesis.interface import GROUND, Query, frame
-from xview_demo.models.synthesis.layers import PatchDiscriminator
+from xview_demo.models.synthesis.layers import ClassDiscriminator, PatchDiscriminator
 from xview_demo.models.synthesis.rgbds import RGBDSGenerator
 from xview_demo.models.synthesis.xfork import XForkGenerator
 from xview_demo.models.synthesis.xseq import XSeqGenerator
@@ -91,7 +91,8 @@ class GanMethod:
     X-Seq's segmentation always is); `l1`, `segmentation` and `adversarial` (weights; λ₂ is 1 ground → aerial, 10
     aerial → ground and 100 in X-Seq as published); `real` (label); `colour` (strength); `turn` (random headings);
     `schedule` ("cosine", or "constant" as published); `wear` (how wrong depth is where it is needed); `imagenet` (start
-    a Swin encoder from timm's weights).
+    a Swin encoder from timm's weights); `taught` (share of the pictures that a painter paints upon the true classes).
+    A painter's pictures are judged by a `ClassDiscriminator`; the sketch beneath them learns from L1 alone.
     """
 
     averaged = "generator"
@@ -101,7 +102,7 @@ class GanMethod:
         self.options: dict[str, Any] = {
             "family": "xfork", "discriminator": 32, "conditional": False, "l1": 100.0, "segmentation": 1.0,
             "adversarial": 1.0, "real": 0.9, "colour": 0.4, "turn": True, "schedule": "cosine", "wear": 0.15,
-            "imagenet": False,
+            "imagenet": False, "taught": 0.5,
         }  # fmt: skip
         self.options |= settings.options
         o = self.options
@@ -109,8 +110,12 @@ class GanMethod:
         if o["imagenet"]:
             self.generator.start_from_imagenet()
         self.modules: dict[str, torch.nn.Module] = {"generator": self.generator}
+        self.painter = getattr(self.generator, "painter", None)
         width, condition = int(o["discriminator"]), 3 if o["conditional"] else 0
-        self.modules["discriminator"] = PatchDiscriminator(width=width, condition=condition)
+        judge: torch.nn.Module = PatchDiscriminator(width=width, condition=condition)
+        if self.painter is not None:
+            judge = ClassDiscriminator(self.painter.classes, width)
+        self.modules["discriminator"] = judge
         if o["family"] == "xseq":
             kinds = self.generator.classes or 3
             self.modules["label_discriminator"] = PatchDiscriminator(kinds, width, condition=3)
@@ -139,7 +144,8 @@ class GanMethod:
             image, predicted = self.generator(stack, hint), None
         else:
             hint = self.generator.hint(query)
-            image, predicted = self.generator(query.image, hint)
+            draw = self.generator if self.painter is None else self.generator.sketch
+            image, predicted = draw(query.image, hint)
         return image, predicted, query.image if hint is None else hint[:, :3]
 
     def _painted(self, truth: Tensor) -> Tensor:
@@ -159,7 +165,7 @@ class GanMethod:
         with torch.autocast("cpu", torch.bfloat16):
             image, predicted, source = self._draw(batch.query)
         beside = source if o["conditional"] else None
-        pairs = {"discriminator": (batch.target, image, beside, beside)}
+        pairs = {} if self.painter else {"discriminator": (batch.target, image, beside, beside)}
         if "label_discriminator" in self.modules and predicted is not None:
             shares = predicted.softmax(1) if self.generator.classes else predicted
             pairs["label_discriminator"] = (self._painted(batch.truth), shares, batch.target, image)
@@ -168,11 +174,33 @@ class GanMethod:
             judge, fool = self._contest(name, real, fake, real_beside, fake_beside)
             judged, fooled = judged + judge, fooled + fool
         l1 = F.l1_loss(image, batch.target) * 2  # in units of [-1, 1], as published
+        if self.painter is not None and predicted is not None:
+            judged, fooled, more = self._paint(image.detach(), predicted.detach(), batch)
+            l1 = l1 + more
         classes = torch.zeros(()) if predicted is None else self._segmentation(predicted, batch.truth)
         self._update("generator", o["adversarial"] * fooled + o["l1"] * l1 + o["segmentation"] * classes)
-        for name in pairs:
+        for name in self.modules:
             self.modules[name].requires_grad_(True)
         return {"judge": judged, "fooled": fooled.item(), "l1": l1.item(), "classes": classes.item()}
+
+    def _paint(self, sketch: Tensor, predicted: Tensor, batch: Views) -> tuple[float, Tensor, Tensor]:
+        """Paint over the sketches and update the discriminator: its loss, the painter's, and the L1 of the pictures."""
+        net, truth = self.modules["discriminator"], batch.truth
+        taught = torch.rand(len(truth)) < self.options["taught"]
+        kinds = torch.where(taught[:, None, None], truth, predicted.argmax(1))
+        with torch.autocast("cpu", torch.bfloat16):
+            image = self.generator.painter(sketch, kinds)
+            real, fake = net(batch.target), net(image.detach())
+        shares = F.one_hot(truth, self.generator.classes).float().mean((0, 1, 2))
+        weight = (0.1 / shares.clamp_min(1e-3)).sqrt().clamp(0.5, 3.0)
+        weight = torch.cat((weight, torch.ones(1)))  # the last is "drawn"
+        drawn = torch.full_like(truth, len(weight) - 1)
+        judge = F.cross_entropy(real, truth, weight) + F.cross_entropy(fake, drawn)
+        self._update("discriminator", judge)
+        net.requires_grad_(False)
+        with torch.autocast("cpu", torch.bfloat16):
+            fooled = F.cross_entropy(net(image), kinds, weight)
+        return judge.item(), fooled, F.l1_loss(image, batch.target) * 2
 
     def _contest(
         self, name: str, real: Tensor, fake: Tensor, real_beside: Tensor | None, fake_beside: Tensor | None

@@ -142,8 +142,8 @@ ZOO: dict[str, Entry] = {
     "xfork-world": Entry(
         "synthesis",
         "synthesis.xfork:XForkGenerator",
-        "X-Fork generator that also sees the bird's-eye view and each column's ray; aerial view and its classes",
-        tiny={"size": 32, "width": 8, "bird_eye": True, "classes": 8, "rays": 4},
+        "X-Fork generator that also sees the bird's-eye view and each column's ray, and paints upon the classes it finds",
+        tiny={"size": 32, "width": 8, "bird_eye": True, "classes": 8, "rays": 4, "painted": True},
     ),
     "xfork-edges-world": Entry(
         "synthesis",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 
 def down(inputs: int, outputs: int, norm: bool = True) -> nn.Sequential:
@@ -84,6 +85,77 @@ class PatchDiscriminator(nn.Module):
                 condition = nn.functional.interpolate(condition, image.shape[-2:], mode="area")
             image = torch.cat((image, condition), 1)
         return self.net((image * 2 - 1).contiguous(memory_format=torch.channels_last)).float()
+
+
+class Painter(nn.Module):
+    """Paints a picture over a sketch, upon classes: sharp edges and textures where a sketch alone would be blurred.
+
+    Its grain comes from noise: random in training, always the same afterwards.
+
+    Args:
+        classes: N.
+        width: channels.
+    """
+
+    GRAIN = 4  # channels of noise
+
+    def __init__(self, classes: int, width: int = 32) -> None:
+        super().__init__()
+        self.classes = classes
+        wide = [3 + classes + self.GRAIN, width, width, width]
+        steps = zip(wide[:-1], wide[1:], (1, 2, 4), strict=True)
+        layers = [(nn.Conv2d(i, o, 3, padding=far, dilation=far), nn.LeakyReLU(0.2)) for i, o, far in steps]
+        self.layers = nn.Sequential(*(one for pair in layers for one in pair), nn.Conv2d(width, 3, 3, padding=1))
+
+    def forward(self, sketch: Tensor, kinds: Tensor) -> Tensor:
+        """Sketch (B, 3, H, W) in [0, 1], classes (B, H, W) → picture (B, 3, H, W) in [0, 1]."""
+        shape = (len(sketch) if self.training else 1, self.GRAIN, *sketch.shape[-2:])
+        generator = None if self.training else torch.Generator().manual_seed(0)
+        grain = torch.randn(shape, generator=generator).to(sketch).expand(len(sketch), -1, -1, -1)
+        decided = nn.functional.one_hot(kinds.long(), self.classes).permute(0, 3, 1, 2).to(sketch)
+        x = torch.cat((sketch * 2 - 1, decided, grain), 1).contiguous(memory_format=torch.channels_last)
+        level = sketch.clamp(0.02, 0.98).logit() / 2  # of the tanh below
+        return (self.layers(x).float() + level).tanh() * 0.5 + 0.5
+
+
+class ClassDiscriminator(nn.Module):
+    """A discriminator that segments: each pixel is one of the classes if the picture is true, or "drawn".
+
+    As OASIS (Sushko et al., "You only need adversarial supervision for semantic image synthesis", ICLR 2021), a small
+    U-Net with spectral normalisation.
+
+    Args:
+        classes: N.
+        width: channels of the first layer.
+    """
+
+    def __init__(self, classes: int, width: int = 32) -> None:
+        super().__init__()
+        wide = (width, 2 * width, 4 * width, 4 * width)
+        self.down = nn.ModuleList(
+            spectral_norm(nn.Conv2d(i, o, 4, 2, 1)) for i, o in zip((3, *wide), wide, strict=False)
+        )
+        self.up = nn.ModuleList(
+            spectral_norm(nn.Conv2d(i, o, 3, padding=1))
+            for i, o in ((8 * width, 4 * width), (6 * width, 2 * width), (3 * width, width))
+        )
+        self.out = nn.Conv2d(width + 3, classes + 1, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] → logits (B, N + 1, H, W); the last is "drawn"."""
+        x = image = (image * 2 - 1).contiguous(memory_format=torch.channels_last)
+        seen: list[Tensor] = []
+        for layer in self.down:
+            x = nn.functional.leaky_relu(layer(x), 0.2)
+            seen.append(x)
+        x = seen.pop()
+        for layer in self.up:
+            x = nn.functional.leaky_relu(layer(torch.cat((_doubled(x), seen.pop()), 1)), 0.2)
+        return self.out(torch.cat((_doubled(x), image), 1)).float()
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 def scale_gradient(x: Tensor, factor: float) -> Tensor:

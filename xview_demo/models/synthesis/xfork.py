@@ -14,7 +14,7 @@ used in Regmi & Shah, "Bridging the domain gap", ICCV 2019 (https://arxiv.org/ab
 
 Reading tiles and drawing strips, 512×4×4 is reshaped to 512×2×8 instead. The edge variant takes Canny edges (50/100)
 as a fourth channel. The bird's-eye input (for strips: the street's view of the tile), the rays, which say where what
-stands upright stands, and the class logits are ours: the source has none of them. Images are [0, 1] outside, [-1, 1]
+stands upright stands, the class logits, and the painter are ours: the source has none of them. Images are [0, 1] outside, [-1, 1]
 inside.
 """
 
@@ -28,7 +28,7 @@ from xview_demo.models.hub import HubModel
 from xview_demo.models.rays import STRIP, RayProjector
 from xview_demo.models.synthesis.bird_eye import BirdEye
 from xview_demo.models.synthesis.interface import AERIAL, GROUND, Drawn, Query, Sampling, frame
-from xview_demo.models.synthesis.layers import Pyramid, canny, down, initialise, up
+from xview_demo.models.synthesis.layers import Painter, Pyramid, canny, down, initialise, up
 from xview_demo.models.synthesis.street_eye import StreetEye
 
 ENCODER = (1, 2, 4, 8, 8, 8, 8)  # channels of each layer in units of `width`
@@ -50,6 +50,8 @@ class XForkGenerator(HubModel):
         edges: take Canny edges as a fourth channel.
         heads: what is drawn, of "image" and "labels"; the image alone is pix2pix.
         rays: channels of features that are read from each column of a panorama and written along its ray [ours].
+        painted: a second, small network paints the picture, over the branch's own as a sketch, upon the classes that
+            the other branch has decided on [ours].
 
     Raises:
         ValueError: a size, view or head that cannot be.
@@ -71,6 +73,7 @@ class XForkGenerator(HubModel):
         edges: bool = False,
         heads: Sequence[str] = HEADS,
         rays: int = 0,
+        painted: bool = False,
     ) -> None:
         super().__init__()
         levels = int(math.log2(size)) - 2
@@ -78,6 +81,8 @@ class XForkGenerator(HubModel):
             raise ValueError(f"size is {size}: use 32, 64, 128, 256 or 512.")
         if not heads or not set(heads) <= set(HEADS):
             raise ValueError(f"heads is {heads}: name one or both of {' and '.join(HEADS)}.")
+        if painted and (classes is None or set(heads) != set(HEADS)):
+            raise ValueError("painted=True needs both heads, and the number of classes.")
         if rays and (reads, draws) != (GROUND, AERIAL):
             raise ValueError("rays run from a panorama into a tile: leave them out for other views.")
         self.size, self.bird_eye, self.classes, self.metres = size, bird_eye, classes, metres
@@ -102,6 +107,7 @@ class XForkGenerator(HubModel):
         self.label_up = up(wide[-1], width) if labels else None
         self.label_out = nn.ConvTranspose2d(half, classes or 3, 4, 2, 1) if labels else None
         self.apply(initialise)
+        self.painter = Painter(classes or 0, width) if painted else None
         self.rays = RayProjector.over_tile(size // 2, metres, rays) if rays else None
 
     def hint(self, query: Query) -> Tensor | None:
@@ -129,6 +135,13 @@ class XForkGenerator(HubModel):
         Raises:
             ValueError: the hint is missing.
         """
+        image, labels = self.sketch(view, hint)
+        if self.painter is None or image is None or labels is None:
+            return image, labels
+        return self.painter(image, labels.argmax(1)), labels
+
+    def sketch(self, view: Tensor, hint: Tensor | None = None) -> tuple[Tensor | None, Tensor | None]:
+        """What the two branches draw: as `forward`, before it is painted."""
         if self.bird_eye and hint is None:
             raise ValueError("This generator has bird_eye=True: pass the bird's-eye projection and its mask.")
         beside = self._beside(view, hint if self.bird_eye else None)
