@@ -132,6 +132,7 @@ def test_a_painter_learns_apart_from_its_sketch():
     (fooled + l1).backward()
     moving = {name.split(".")[0] for name, p in method.generator.named_parameters() if p.grad is not None}
     assert moving == {"painter"}
+    method.modules["discriminator"].requires_grad_(True)
     report = method.step(batch)
     assert np.isfinite(list(report.values())).all()
     assert all(p.requires_grad for p in method.modules["discriminator"].parameters())

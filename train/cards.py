@@ -39,8 +39,8 @@ ABOUT: dict[str, str] = {
     "depth-world": "A U-Net that estimates metres along the ray, and the sky, in a street-level view.",
     "xfork-world": (
         "The X-Fork generator of Regmi & Borji (2018) at 128 pixels, drawn up to 256. Beyond the source, it takes the "
-        "bird's-eye projection of the panorama as a second input, writes each of its columns along its ray, gives logits "
-        "of the eight classes, and paints its picture upon them, judged by a discriminator that segments."
+        "bird's-eye projection of the panorama as a second input, writes each of its columns along its ray, gives "
+        "logits of the eight classes, and paints its picture upon them, judged by a discriminator that segments."
     ),
     "xfork-edges-world": (
         "The edge variant of the X-Fork generator: Canny edges (50/100) of the panorama are a fourth channel. "

@@ -142,7 +142,7 @@ ZOO: dict[str, Entry] = {
     "xfork-world": Entry(
         "synthesis",
         "synthesis.xfork:XForkGenerator",
-        "X-Fork generator that also sees the bird's-eye view and each column's ray, and paints upon the classes it finds",
+        "X-Fork that also sees the bird's-eye view and each column's ray, and paints upon the classes that it finds",
         tiny={"size": 32, "width": 8, "bird_eye": True, "classes": 8, "rays": 4, "painted": True},
     ),
     "xfork-edges-world": Entry(

@@ -14,8 +14,8 @@ used in Regmi & Shah, "Bridging the domain gap", ICCV 2019 (https://arxiv.org/ab
 
 Reading tiles and drawing strips, 512×4×4 is reshaped to 512×2×8 instead. The edge variant takes Canny edges (50/100)
 as a fourth channel. The bird's-eye input (for strips: the street's view of the tile), the rays, which say where what
-stands upright stands, the class logits, and the painter are ours: the source has none of them. Images are [0, 1] outside, [-1, 1]
-inside.
+stands upright stands, the class logits and the painter are ours: the source has none of them. Images are [0, 1]
+outside, [-1, 1] inside.
 """
 
 import math
