@@ -15,7 +15,7 @@ import gradio as gr
 
 from xview_demo.classes import CLASSES, PALETTE
 from xview_demo.errors import XViewError
-from xview_demo.views import GroundView
+from xview_demo.views import AerialView, GroundView
 
 View = TypeVar("View")
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -88,6 +88,13 @@ def open_ground(
         raise XViewError("No heading is given: type the degrees clockwise from north, or choose 'Unknown'.")
     view = opened(GroundView, path, heading=heading if said == GIVEN else None, hfov=hfov or None)
     return replace(view, heading=None) if said == UNKNOWN else view
+
+
+def open_aerial(path: str | None) -> AerialView:
+    """The aerial view in an uploaded file; None = nothing was uploaded."""
+    if not path:
+        raise XViewError("There is no picture yet: upload an aerial picture or choose an example.")
+    return opened(AerialView, path)
 
 
 def opened(kind: type[View], path: str, **given: Any) -> View:

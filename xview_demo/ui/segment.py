@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from xview_demo import AerialView, list_models, viz, viz_position, zoo
+from xview_demo import list_models, viz, viz_position, zoo
 from xview_demo.classes import CLASSES
-from xview_demo.errors import XViewError
 from xview_demo.ui import common, hover
 
 if TYPE_CHECKING:
@@ -83,12 +82,7 @@ def _handler(geo: "GeoLocalizer") -> Any:
         model: str | None = None,
     ) -> tuple[Any, str, Any]:
         """Segment a picture taken from the street or from above into eight classes."""
-        if kind == AERIAL:
-            if not picture:
-                raise XViewError("There is no picture yet: upload an aerial picture or choose an example.")
-            view: Any = common.opened(AerialView, picture)
-        else:
-            view = common.open_ground(picture)
+        view: Any = common.open_ground(picture) if kind == GROUND else common.open_aerial(picture)
         result = geo.segment(view, model or None)
         found = (viz.to_array(view), result)
         legend = common.shares(result.areas) + hover.labels("#segment-overlay", result)

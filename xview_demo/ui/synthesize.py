@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from xview_demo import AerialView, GroundView, list_models, metrics, viz, zoo
-from xview_demo.errors import XViewError
 from xview_demo.geometry.geodesy import latlon_to_enu
 from xview_demo.georeference import write_geotiff
 from xview_demo.ui import common, places
@@ -282,11 +281,7 @@ def _teller(request: gr.Request | None, show: Told) -> Told:
 
 
 def _open(picture: str | None, kind: str, said: str, heading: float | None, hfov: float | None) -> Any:
-    if kind == GROUND:
-        return common.open_ground(picture, said, heading, hfov)
-    if not picture:
-        raise XViewError("There is no picture yet: upload an aerial picture or choose an example.")
-    return common.opened(AerialView, picture)
+    return common.open_ground(picture, said, heading, hfov) if kind == GROUND else common.open_aerial(picture)
 
 
 def _options(seed: float, steps: float, guidance: float, told: Told) -> dict[str, Any]:
