@@ -14,6 +14,7 @@ LAYERS = (
     {"files", "geometry", "classes", "outputs", "metrics"},
     {"rasters", "images", "georeference", "views"},
     {"models", "world"},
+    {"catalogue"},
     {"tiles", "data", "zoo", "composed", "gallery", "recognition", "viz", "viz_position", "evaluation"},
     {"locating"},
     {"localizer"},
