@@ -95,25 +95,29 @@ class Painter(nn.Module):
     Args:
         classes: N.
         width: channels.
+        grain: spread of the noise after training, in which it is 1: less gives smoother pictures.
     """
 
-    GRAIN = 4  # channels of noise
+    NOISE = 4  # channels
 
-    def __init__(self, classes: int, width: int = 32) -> None:
+    def __init__(self, classes: int, width: int = 32, grain: float = 1.0) -> None:
         super().__init__()
-        self.classes = classes
-        wide = [3 + classes + self.GRAIN, width, width, width]
+        self.classes, self.grain = classes, grain
+        wide = [3 + classes + self.NOISE, width, width, width]
         steps = zip(wide[:-1], wide[1:], (1, 2, 4), strict=True)
         layers = [(nn.Conv2d(i, o, 3, padding=far, dilation=far), nn.LeakyReLU(0.2)) for i, o, far in steps]
         self.layers = nn.Sequential(*(one for pair in layers for one in pair), nn.Conv2d(width, 3, 3, padding=1))
 
     def forward(self, sketch: Tensor, kinds: Tensor) -> Tensor:
         """Sketch (B, 3, H, W) in [0, 1], classes (B, H, W) → picture (B, 3, H, W) in [0, 1]."""
-        shape = (len(sketch) if self.training else 1, self.GRAIN, *sketch.shape[-2:])
-        generator = None if self.training else torch.Generator().manual_seed(0)
-        grain = torch.randn(shape, generator=generator).to(sketch).expand(len(sketch), -1, -1, -1)
+        shape = (len(sketch) if self.training else 1, self.NOISE, *sketch.shape[-2:])
+        if self.training:
+            noise = torch.randn(shape)
+        else:
+            noise = self.grain * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        noise = noise.to(sketch).expand(len(sketch), -1, -1, -1)
         decided = nn.functional.one_hot(kinds.long(), self.classes).permute(0, 3, 1, 2).to(sketch)
-        x = torch.cat((sketch * 2 - 1, decided, grain), 1).contiguous(memory_format=torch.channels_last)
+        x = torch.cat((sketch * 2 - 1, decided, noise), 1).contiguous(memory_format=torch.channels_last)
         level = sketch.clamp(0.02, 0.98).logit() / 2  # of the tanh below
         return (self.layers(x).float() + level).tanh() * 0.5 + 0.5
 

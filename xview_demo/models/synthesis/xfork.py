@@ -52,6 +52,7 @@ class XForkGenerator(HubModel):
         rays: channels of features that are read from each column of a panorama and written along its ray [ours].
         painted: a second, small network paints the picture, over the branch's own as a sketch, upon the classes that
             the other branch has decided on [ours].
+        grain: how rough it paints, 1 as in training.
 
     Raises:
         ValueError: a size, view or head that cannot be.
@@ -74,6 +75,7 @@ class XForkGenerator(HubModel):
         heads: Sequence[str] = HEADS,
         rays: int = 0,
         painted: bool = False,
+        grain: float = 1.0,
     ) -> None:
         super().__init__()
         levels = int(math.log2(size)) - 2
@@ -107,7 +109,7 @@ class XForkGenerator(HubModel):
         self.label_up = up(wide[-1], width) if labels else None
         self.label_out = nn.ConvTranspose2d(half, classes or 3, 4, 2, 1) if labels else None
         self.apply(initialise)
-        self.painter = Painter(classes or 0, width) if painted else None
+        self.painter = Painter(classes or 0, width, grain) if painted else None
         self.rays = RayProjector.over_tile(size // 2, metres, rays) if rays else None
 
     def hint(self, query: Query) -> Tensor | None:
