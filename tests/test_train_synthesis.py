@@ -117,7 +117,7 @@ def test_every_part_of_a_gan_learns(name):
 
 
 def test_a_picture_is_judged_beside_its_source():
-    plain, conditional = method_of("xfork-edges-world"), method_of("pix2pix-world")
+    plain, conditional = method_of("rgbds-world"), method_of("pix2pix-world")
     assert plain.modules["discriminator"].condition == 0 and conditional.modules["discriminator"].condition == 3
     assert method_of("xseq-world").modules["label_discriminator"].condition == 3
 

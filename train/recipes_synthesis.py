@@ -10,6 +10,7 @@ from xview_demo.zoo import get
 SMALL: dict[str, Any] = {"size": 128, "width": 32, "dropout": 0.0, "bird_eye": True, "classes": 8}
 RAYS = SMALL | {"rays": 16}
 GENTLE = {"segmentation": 10.0, "adversarial": 0.1}  # at full weight 40,000 pairs teach speckles, not roofs
+PAINTER = {"painted": True}
 PAINTED = {"segmentation": 10.0, "adversarial": 4.0}  # of a painter's class discriminator
 GAN: dict[str, Any] = {"batch": 16, "learning_rate": 2e-4}
 DIFFUSION: dict[str, Any] = {
@@ -41,13 +42,13 @@ SYNTHESIS: dict[str, Recipe] = {
     "xfork-world": Recipe(
         "synthesis: X-Fork with the bird's-eye view as a second input",
         "synthesis:GanMethod",
-        Settings("xfork-world", steps=2000, **GAN, model=RAYS | {"painted": True}, options=PAINTED),
+        Settings("xfork-world", steps=2000, **GAN, model=RAYS | PAINTER, options=PAINTED),
         _smoke("xfork-world", discriminator=8),
     ),
     "xfork-edges-world": Recipe(
         "synthesis: X-Fork with Canny edges as a fourth channel",
         "synthesis:GanMethod",
-        Settings("xfork-edges-world", steps=2600, **GAN, model=RAYS | {"edges": True}, options=GENTLE),
+        Settings("xfork-edges-world", steps=2000, **GAN, model=RAYS | PAINTER | {"edges": True}, options=PAINTED),
         _smoke("xfork-edges-world"),
     ),
     "xseq-world": Recipe(
@@ -72,8 +73,8 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis: X-Fork from a tile to the panorama",
         "synthesis:GanMethod",
         Settings(
-            "xfork-ground-world", steps=2600, **GAN, model=SMALL | {"reads": "aerial", "draws": "ground"},
-            options=GENTLE,
+            "xfork-ground-world", steps=1200, **GAN, model=SMALL | PAINTER | {"reads": "aerial", "draws": "ground"},
+            options=PAINTED,
         ),
         _smoke("xfork-ground-world"),
     ),

@@ -133,7 +133,7 @@ ZOO: dict[str, Entry] = {
         "synthesis",
         "synthesis.xfork:XForkGenerator",
         "X-Fork with Canny edges as a fourth channel and the bird's-eye view; aerial view and its classes",
-        tiny={"size": 32, "width": 8, "bird_eye": True, "classes": 8, "edges": True},
+        tiny={"size": 32, "width": 8, "bird_eye": True, "classes": 8, "edges": True, "painted": True},
     ),
     "xseq-world": Entry(
         "synthesis",
@@ -164,7 +164,15 @@ ZOO: dict[str, Entry] = {
         "synthesis.xfork:XForkGenerator",
         "X-Fork the other way: an aerial tile in, the panorama from its centre and its classes out",
         view="aerial",
-        tiny={"size": 64, "width": 8, "bird_eye": True, "classes": 8, "reads": "aerial", "draws": "ground"},
+        tiny={
+            "size": 64,
+            "width": 8,
+            "bird_eye": True,
+            "classes": 8,
+            "reads": "aerial",
+            "draws": "ground",
+            "painted": True,
+        },
     ),
     "bird-eye": Entry(
         "synthesis", "synthesis.bird_eye:BirdEye", "the panorama projected onto the ground; no weights", learned=False
