@@ -107,7 +107,21 @@ def position(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, A
     protocol = TINY if smoke else None
     calibration = evaluation.calibrate_position(model, protocol)
     result = evaluation.evaluate_position(model, protocol=protocol) | {"model": name}
-    return rows(name, result), {"position": result, "calibration": calibration}
+    found, results = rows(name, result), {"position": result, "calibration": calibration}
+    if not smoke and zoo.is_bundled(FIRST):
+        results["refinement"] = evaluation.evaluate_refinement(FIRST, model) | {"model": name}
+        found += refinement(name, results["refinement"])
+    return found, results
+
+
+def refinement(name: str, result: dict[str, Any]) -> list[Row]:
+    """The rows of `evaluate_refinement`'s result."""
+    where = f"world test, {result['correct']} right matches of {result['n']} in a grid of {result['stride_m']:g} m"
+    values = {f"median error m, {stage}": f"{result[key]['median_m']:.2f}" for key, stage in
+              (("centre", "tile's centre"), ("refined", "refined")) if result[key]}  # fmt: skip
+    if result["factor"]:
+        values["factor"] = f"{result['factor']:.1f}"
+    return [(where, metric, value, f"xview evaluate refinement --model {name}") for metric, value in values.items()]
 
 
 def on_real_pairs(model: Any, folder: Path, scales: dict[str, float], command: str) -> tuple[list[Row], dict[str, Any]]:
