@@ -227,13 +227,13 @@ def _synthesis(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str,
         print(f"no evaluation: {' and '.join(missing)} must be trained and bundled first")
     if missing:
         return [], {}
-    options: dict[str, Any] = {"protocol": TINY} if smoke else {"n": 200} if model.samples else {}
+    slow = model.samples or not above  # many steps, or a segmenter that reads whole panoramas
+    options: dict[str, Any] = {"protocol": TINY} if smoke else {"n": 200} if slow else {}
     floor = "bird-eye" if above else "street-eye"
     result = evaluation.evaluate_synthesis((floor, model), ablate=model.samples, **options)
     methods = _named(result["methods"], name, model)
-    command = f"xview evaluate synthesis --method {floor} --method {name}" + (
-        " --n 200 --ablate" if model.samples else ""
-    )
+    command = f"xview evaluate synthesis --method {floor} --method {name}"
+    command += (" --n 200" if slow else "") + (" --ablate" if model.samples else "")
     rows = []
     for method, values in methods.items():
         for metric, value in values.items():
