@@ -57,7 +57,8 @@ ABOUT: dict[str, str] = {
     ),
     "xfork-ground-world": (
         "X-Fork from above to the street: an aerial tile in, the panorama from its middle and its classes out. Beyond "
-        "the source, the tile's ground as the camera sees it is a second input."
+        "the source, the tile's ground as the camera sees it is a second input, and the picture is painted upon the "
+        "classes."
     ),
     "rgbds-world": (
         "A small Swin transformer reads colour, depth and classes of the panorama, a decoder of deconvolutions draws "
