@@ -19,9 +19,7 @@ N = 50  # pictures looked at; a sheet shows the first of each of the first world
 
 def synthesis(name: str, target: Path) -> None:
     """One sheet of every bundled generator that draws the same view."""
-    reads = zoo.get(name).view
-    names = [n for n in list_models("synthesis") if zoo.get(n).view == reads and zoo.is_bundled(n)]
-    evaluation.evaluate_synthesis(names, n=N, sheet=target)
+    evaluation.evaluate_synthesis(zoo.bundled("synthesis", zoo.get(name).view), n=N, sheet=target)
 
 
 def dense(name: str, target: Path) -> None:

@@ -43,7 +43,7 @@ def numbers(name: str) -> str:
             text = HEADLINES[task][metric].format(re.sub(r" \(.*\)", "", value))
             text += f", {known[0]}" if known and metric == "R@1 %" else ""
             found.append(text + (" re-ranked" if where.endswith("re-ranked") else ""))
-    return "; ".join(found) or "–"
+    return "; ".join(dict.fromkeys(found)) or "–"  # a floor stands in the card of each method measured against it
 
 
 def listed() -> list[str]:

@@ -47,6 +47,12 @@ def is_bundled(name: str) -> bool:
     return not get(name).learned or is_folder_of_weights(WEIGHTS / name)
 
 
+def bundled(task: str, reads: str | None = None) -> list[str]:
+    """Names of the models of a task that work without a network; only those that read a view, if one is named."""
+    names = [name for name in list_models(task) if is_bundled(name)]
+    return [name for name in names if reads is None or ZOO[name].view in (reads, "both")]
+
+
 def is_folder_of_weights(path: Path) -> bool:
     """Whether a folder holds a model."""
     return all((path / name).is_file() for name in FILES)

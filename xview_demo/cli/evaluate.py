@@ -207,7 +207,7 @@ def _generators(reads: str) -> tuple[str, ...]:
     """The methods that draw from one kind of view and need no network."""
     from xview_demo import zoo
 
-    return tuple(n for n in zoo.list_models("synthesis") if zoo.ZOO[n].view == reads and zoo.is_bundled(n))
+    return tuple(zoo.bundled("synthesis", reads))
 
 
 def _text(result: dict[str, Any], indent: str = "") -> str:

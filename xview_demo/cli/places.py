@@ -68,11 +68,11 @@ def evaluate_places(
     as_json: Json = False,
 ) -> None:
     """Find photographs by photographs: recall within 25 m before and after re-ranking."""
-    from xview_demo import list_models, zoo
+    from xview_demo import zoo
     from xview_demo.errors import ModelError
     from xview_demo.evaluation.places import evaluate_places as measure
 
-    chosen = model or [name for name in list_models("places") if zoo.is_bundled(name)]
+    chosen = model or zoo.bundled("places")
     if not chosen:
         raise ModelError("No model for places is bundled here: name one with --model, or a folder or repository.")
     result = measure(

@@ -25,7 +25,7 @@ def cost(name: str, model: Any = None) -> dict[str, Any]:
         model: the model itself; loaded by its name when left out.
 
     Returns:
-        `parameters` (trainable or not, those on disk), `gflop` (billions of multiplications and additions of
+        `parameters` (trainable), `gflop` (billions of multiplications and additions of
         convolutions and products of matrices), `milliseconds` (on this machine, with the threads that torch has now).
     """
     net = zoo.load(name) if model is None else model

@@ -46,10 +46,11 @@ def evaluate_segmentation(
         for drawn, right in zip(predicted.numpy(), truth.numpy(), strict=True):
             edges += metrics.boundary_counts(drawn, right, len(CLASSES))
         count += len(image)
-        maps = {"truth": truth[0], "found": predicted[0]}
-        rows.append({"given": image[0]} | {k: painted(class_map(v.numpy())) for k, v in maps.items()})
+        if sheet is not None and len(rows) < SHOWN:
+            maps = {"truth": truth[0], "found": predicted[0]}
+            rows.append({"given": image[0]} | {k: painted(class_map(v.numpy())) for k, v in maps.items()})
     if sheet is not None:
-        write_sheet(sheet, rows[:SHOWN])
+        write_sheet(sheet, rows)
     share = matrix.sum(1) / matrix.sum()
     guess = metrics.iou_by_class(
         np.outer(matrix.sum(1), np.eye(len(CLASSES))[share.argmax()]).astype(np.int64), CLASSES
@@ -122,17 +123,18 @@ def evaluate_depth(
     errors, skies, truths, count = [], [], [], 0
     rows_shown: list[dict[str, Tensor]] = []
     for place in places(replace(protocol, tiles=protocol.queries), progress, world):
-        for image, metres in zip(place.ground.colour, place.ground.depth, strict=True):
-            predicted = net.predict(image[None])[0]
+        found = [net.predict(image[None])[0] for image in place.ground.colour]
+        for predicted, metres in zip(found, place.ground.depth, strict=True):
             errors.append(metrics.abs_rel(predicted.clamp_max(net.farthest).numpy(), metres.numpy()))
             skies.append(float((predicted.isinf() == metres.isinf()).float().mean()))
             truths.append(metres.half())
             count += 1
-        maps = {"truth": place.ground.depth[0], "found": net.predict(place.ground.colour[:1])[0]}
-        drawn = {k: painted(depth_map(v.numpy(), FARTHEST, bar=False)) for k, v in maps.items()}
-        rows_shown.append({"given": place.ground.colour[0]} | drawn)
+        if sheet is not None and len(rows_shown) < SHOWN:
+            maps = {"truth": place.ground.depth[0], "found": found[0]}
+            drawn = {k: painted(depth_map(v.numpy(), FARTHEST, bar=False)) for k, v in maps.items()}
+            rows_shown.append({"given": place.ground.colour[0]} | drawn)
     if sheet is not None:
-        write_sheet(sheet, rows_shown[:SHOWN])
+        write_sheet(sheet, rows_shown)
     rows = torch.stack(truths).float()
     middle = rows.masked_fill(rows > 60, torch.nan).transpose(1, 2).flatten(0, 1).nanmedian(0).values
     constant = middle.nan_to_num(60.0)[None, :, None].expand_as(rows)

@@ -76,9 +76,9 @@ class RayProjector(nn.Module):
         wide = pad_azimuth(polar.float(), 1)  # single precision: the grid is read in the type of the features
         return sample(wide, self.grid, padding="zeros")
 
-    def forward(self, strip: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W), mask (B, 1, H, W) → overhead (B, C, S, S), the centre column up."""
-        return self.lay(self.read(strip, mask))
+    def forward(self, strip: Tensor) -> Tensor:
+        """(B, 3, H, W), brought to the size of `STRIP` → overhead (B, C, S, S), the centre column up."""
+        return self.lay(self.read(strip if strip.shape[-2:] == STRIP else F.interpolate(strip, STRIP, mode="area")))
 
 
 def ray_grid(cells: Tensor, rings: int, columns: int = 128) -> Tensor:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from xview_demo import AerialView, list_models, viz_position, zoo
+from xview_demo import AerialView, viz_position, zoo
 from xview_demo.classes import LANDCOVER, LANDCOVER_PALETTE
 from xview_demo.errors import XViewError
 from xview_demo.ui import common, hover
@@ -26,7 +26,7 @@ def build(geo: "GeoLocalizer") -> None:
         "hold the mass that is asked for (our definition), the star is the most probable place."
     )
     found = gr.State(None)
-    methods = [name for name in list_models("position") if zoo.is_bundled(name)]
+    methods = zoo.bundled("position")
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=340):
             picture = common.picture_box("Street-level picture", elem_id="position-picture")

@@ -28,7 +28,7 @@ def build(geo: "GeoLocalizer", *, folders: bool) -> None:
     """Lay out the tab; with `folders`, photographs may be looked for in folders of this computer."""
     common.lead("Find a photograph among geo-tagged photographs: retrieval first, then GeoWarp re-ranks the best.")
     own = Path(geo.names["places"]).name
-    models = {own: geo.names["places"]} | {n: n for n in zoo.list_models("places") if zoo.is_bundled(n)}
+    models = {own: geo.names["places"]} | {n: n for n in zoo.bundled("places")}
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=340):
             picture = common.picture_box("Photograph", elem_id="places-picture")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from xview_demo import list_models, viz, viz_position, zoo
+from xview_demo import viz, viz_position, zoo
 from xview_demo.classes import CLASSES
 from xview_demo.ui import common, hover
 
@@ -66,8 +66,7 @@ def build(geo: "GeoLocalizer") -> Tab:
 def _choices(kind: str) -> list[tuple[str, str]]:
     """The demo's own model, and every other bundled one that reads such pictures."""
     reads = "ground" if kind == GROUND else "aerial"
-    names = [n for n in list_models("segmentation") if zoo.get(n).view in (reads, "both") and zoo.is_bundled(n)]
-    return [("the demo's own", ""), *((name, name) for name in names)]
+    return [("the demo's own", ""), *((name, name) for name in zoo.bundled("segmentation", reads))]
 
 
 def _handler(geo: "GeoLocalizer") -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from xview_demo import AerialView, GroundView, list_models, metrics, viz, zoo
+from xview_demo import AerialView, GroundView, metrics, viz, zoo
 from xview_demo.geometry.geodesy import latlon_to_enu
 from xview_demo.georeference import write_geotiff
 from xview_demo.ui import common, places
@@ -45,8 +45,7 @@ class Tab:
 def available(kind: str) -> list[str]:
     """The methods that draw from a kind of picture and need no network, learned ones first."""
     reads = "ground" if kind == GROUND else "aerial"
-    names = [n for n in list_models("synthesis") if zoo.ZOO[n].view == reads and zoo.is_bundled(n)]
-    return sorted(names, key=lambda name: not zoo.ZOO[name].learned)
+    return sorted(zoo.bundled("synthesis", reads), key=lambda name: not zoo.ZOO[name].learned)
 
 
 def draws_at_random(name: str) -> bool:

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xview_demo.models.hub import HubModel
-from xview_demo.models.rays import STRIP, RayProjector
+from xview_demo.models.rays import RayProjector
 from xview_demo.models.synthesis.bird_eye import BirdEye
 from xview_demo.models.synthesis.interface import AERIAL, GROUND, SOLVERS, Drawn, Query, Sampling
 
@@ -197,8 +197,7 @@ class ClipDiffusion(HubModel):
         shape = latents.shape[-2:]
         parts = [latents, F.interpolate(overhead[:, 3:], shape, mode="area")]
         if self.rays is not None:
-            strip = F.interpolate(query.image, STRIP, mode="area")
-            parts.append(F.interpolate(self.rays(strip), shape, mode="area"))
+            parts.append(F.interpolate(self.rays(query.image), shape, mode="area"))
         return torch.cat([part.float() for part in parts], 1)
 
     # Latents

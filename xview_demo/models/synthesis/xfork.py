@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from xview_demo.models.hub import HubModel
-from xview_demo.models.rays import STRIP, RayProjector
+from xview_demo.models.rays import RayProjector
 from xview_demo.models.synthesis.bird_eye import BirdEye
 from xview_demo.models.synthesis.interface import AERIAL, GROUND, Drawn, Query, Sampling, frame
 from xview_demo.models.synthesis.layers import Painter, Pyramid, canny, down, initialise, up
@@ -147,7 +147,8 @@ class XForkGenerator(HubModel):
         if self.bird_eye and hint is None:
             raise ValueError("This generator has bird_eye=True: pass the bird's-eye projection and its mask.")
         beside = self._beside(view, hint if self.bird_eye else None)
-        view = _resized(view, self.input_shape)
+        if view.shape[-2:] != self.input_shape:
+            view = nn.functional.interpolate(view, self.input_shape, mode="area")
         x = view * 2 - 1
         if self.edges:
             x = torch.cat((x, canny(view)), 1)
@@ -169,7 +170,7 @@ class XForkGenerator(HubModel):
         """What joins the decoder, in the frame that is drawn: the hint in [-1, 1], its mask, and the rays."""
         parts = [] if hint is None else [hint[:, :3] * 2 - 1, hint[:, 3:]]
         if self.rays is not None:
-            parts.append(nn.functional.interpolate(self.rays(_resized(view, STRIP)), scale_factor=2.0, mode="bilinear"))
+            parts.append(nn.functional.interpolate(self.rays(view), scale_factor=2.0, mode="bilinear"))
         return parts
 
     @staticmethod
@@ -183,7 +184,3 @@ class XForkGenerator(HubModel):
         """The other view of each picture, and its logits where this generator has them; nothing is random."""
         image, labels = self(query.image, self.hint(query))
         return Drawn(image, labels if self.classes else None)
-
-
-def _resized(view: Tensor, shape: tuple[int, int]) -> Tensor:
-    return view if view.shape[-2:] == shape else nn.functional.interpolate(view, shape, mode="area")
