@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from train import augment, cache, looks, losses
+from train import augment, cache, cards, looks, losses
 from train.__main__ import main
 from train.data import rarity
 from train.engine import Average, Settings, cosine, generator_of, resume, save_checkpoint, train
@@ -263,3 +263,10 @@ def test_every_picture_of_a_card_is_there():
     for card in zoo.CARDS.glob("*.md"):
         for file in re.findall(r"\]\((pictures/.+?)\)", card.read_text("utf-8")):
             assert (zoo.CARDS / file).is_file(), f"{card.name} shows {file}: run docs/make_sheets.py"
+
+
+def test_a_resumed_run_counts_all_its_minutes(tmp_path):
+    assert cards._minutes(tmp_path) == 0
+    lines = [{"step": n, "seconds": s} for n, s in enumerate((60.0, 120.0, 30.0, 90.0))]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert cards._minutes(tmp_path) == 3.5

@@ -149,8 +149,11 @@ def count_of(model: Any) -> int:
 
 
 def _minutes(out: Path) -> float:
+    """How long the run took in all: a resumed one counts its seconds from zero again."""
     lines = (out / "log.jsonl").read_text().splitlines() if (out / "log.jsonl").is_file() else []
-    return json.loads(lines[-1])["seconds"] / 60 if lines else 0.0
+    seconds = [json.loads(line)["seconds"] for line in lines]
+    ends = [a for a, b in zip(seconds, [*seconds[1:], 0.0], strict=False) if b < a]
+    return sum(ends) / 60
 
 
 def _measure(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
