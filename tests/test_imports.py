@@ -12,7 +12,7 @@ PACKAGE = "xview_demo"
 LAYERS = (
     {"errors"},
     {"files", "geometry", "classes", "outputs", "metrics"},
-    {"rasters", "images", "georeference", "views"},
+    {"rasters", "images", "georeference", "views", "frames"},
     {"models", "world"},
     {"catalogue"},
     {"tiles", "data", "zoo", "composed", "gallery", "recognition", "viz", "viz_position", "evaluation"},

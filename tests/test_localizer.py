@@ -108,6 +108,19 @@ def test_synthesize_makes_a_tile(tiny, picture, method):
     assert (result.segmentation is None) == (method == "bird-eye")
 
 
+@pytest.mark.parametrize(("heading", "ahead"), [(None, (8, 128)), (90.0, (128, 248)), (180.0, (248, 128))])
+def test_a_synthetic_view_says_where_the_camera_looked(tiny, heading, ahead):
+    photograph = GroundView(torch.rand(3, 96, 128), "perspective", heading, 72)
+    seen = tiny.synthesize(photograph, "bird-eye").seen
+    assert seen.mean() == pytest.approx(72 / 360, abs=0.03)
+    assert seen[ahead] and not seen[255 - ahead[0], 255 - ahead[1]]
+
+
+def test_a_panorama_is_seen_all_around(tiny, picture):
+    assert tiny.synthesize(GroundView(picture), "bird-eye").seen.all()
+    assert tiny.synthesize(AerialView(picture[:, :, :128], 0.5), "street-eye").seen is None
+
+
 @pytest.mark.parametrize("method", [n for n, e in zoo.ZOO.items() if e.task == "synthesis"])
 def test_every_generator_draws_the_other_view(tiny, picture, method):
     reads, told = zoo.get(method).view, []

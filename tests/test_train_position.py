@@ -45,7 +45,7 @@ class Scene:
 
 def method(**options):
     recipe = POSITION["mst-world"]
-    settings = Settings("mst-world", steps=2, batch=8, learning_rate=1e-3, model=recipe.smoke["model"])
+    settings = Settings("mst-world", steps=2, batch=8, learning_rate=1e-3, model=recipe.small().settings.model)
     return PositionMethod(Settings(**{**vars(settings), "options": {"colour": 0.0, "noise": 0.0} | options}), Scene())
 
 

@@ -67,6 +67,12 @@ def test_only_the_true_match_is_boxed(picture):
     assert strip.shape[1] == 2 * 64 + 8 and strip.shape[0] > 2 * 64
 
 
+def test_a_veil_fades_what_is_not_shown():
+    dark = np.zeros((40, 60, 3), np.uint8)
+    veiled = viz.veiled(dark, np.array([[True, False]]))
+    assert (veiled[:, :30] == 0).all() and (veiled[:, 30:] > 100).all()
+
+
 def test_compass_marks_north_where_the_camera_looks(picture):
     wide = picture.repeat(4, 1)
     ruler = viz.compass(wide, heading=0.0)[40:].astype(int)

@@ -7,6 +7,7 @@ from typing import Any
 
 from train.cache import SMOKE, TRAIN, CacheConfig
 from train.engine import Settings
+from xview_demo import zoo
 from xview_demo.world.places import SMOKE as SMOKE_PLACES
 from xview_demo.world.places import PlaceWorlds
 
@@ -18,7 +19,7 @@ class Recipe:
     summary: str
     method: str  # module:class below `train`
     settings: Settings
-    smoke: dict[str, Any] = field(default_factory=dict)  # settings of the one-minute version
+    smoke: dict[str, Any] = field(default_factory=dict)  # settings of the one-minute version; `model`: the zoo's tiny
     cache: CacheConfig | PlaceWorlds = TRAIN  # what is rendered for it
     data: str | None = None  # the data set it is for; None = the worlds of the cache
 
@@ -30,4 +31,5 @@ class Recipe:
     def small(self) -> "Recipe":
         """The one-minute version: tiny world, tiny model, a few steps."""
         tiny = SMOKE if isinstance(self.cache, CacheConfig) else SMOKE_PLACES
-        return replace(self, settings=replace(self.settings, **self.smoke), cache=tiny)
+        given = self.smoke if "model" in self.smoke else {"model": zoo.get(self.settings.recipe).tiny} | self.smoke
+        return replace(self, settings=replace(self.settings, **given), cache=tiny)

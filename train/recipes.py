@@ -11,23 +11,18 @@ from train.recipes_synthesis import PRESETS as SYNTHESIS_PRESETS
 from train.recipes_synthesis import SYNTHESIS
 from xview_demo.errors import XViewError
 
-TINY_UNET = {"channels": (16, 16, 8, 8)}
-
 RECIPES: dict[str, Recipe] = {
     "azimuth-world": Recipe(
         "matching: azimuth-structured descriptors, heading by circular correlation",
         "matching:AzimuthMethod",
         Settings("azimuth-world", steps=2200, batch=64, learning_rate=1.2e-3, restarts=(1400,)),
-        {"steps": 4, "batch": 6, "model": {"widths": (8, 8, 16, 16), "channels": 4}, "options": {"worlds": 2}},
+        {"steps": 4, "batch": 6, "options": {"worlds": 2}},
     ),
     "bird-eye-features-world": Recipe(
         "matching: dense features of the bird's-eye view and the tile, correlated over shifts",
         "bird_eye:BirdEyeMethod",
         Settings("bird-eye-features-world", steps=1600, batch=24, learning_rate=2e-3),
-        {
-            "steps": 4, "batch": 4, "model": {"width": 8, "maps": 4, "resolution": 1.6},
-            "options": {"worlds": 2},
-        },
+        {"steps": 4, "batch": 4, "options": {"worlds": 2}},
     ),
     "unet-ground-world": Recipe(
         "segmentation of panoramas: U-Net, ResNet-18",
@@ -36,22 +31,22 @@ RECIPES: dict[str, Recipe] = {
             "unet-ground-world", steps=8400, batch=16, learning_rate=1e-3, restarts=(4000, 6400),
             model={"view": "ground"},
         ),  # fmt: skip
-        {"steps": 4, "batch": 2, "model": {"view": "ground", **TINY_UNET}},
+        {"steps": 4, "batch": 2},
     ),
     "unet-aerial-world": Recipe(
         "segmentation of aerial tiles: U-Net, ResNet-18",
         "segmentation:SegmentationMethod",
         Settings(
-            "unet-aerial-world", steps=3600, batch=16, learning_rate=1e-3, model={"view": "aerial", "reduce": 2},
-            options={"crop": 224, "scale": 0.1, "colour": 0.3},
+            "unet-aerial-world", steps=6000, batch=16, learning_rate=1e-3, model={"view": "aerial"},
+            options={"crop": 160, "scale": 0.1, "colour": 0.2},
         ),  # fmt: skip
-        {"steps": 4, "batch": 2, "model": {"view": "aerial", **TINY_UNET}},
+        {"steps": 4, "batch": 2},
     ),
     "depth-world": Recipe(
         "depth of panoramas: U-Net, ResNet-18",
         "depth:DepthMethod",
         Settings("depth-world", steps=2000, batch=16, learning_rate=1e-3),
-        {"steps": 4, "batch": 2, "model": TINY_UNET},
+        {"steps": 4, "batch": 2},
     ),
     **LADDER,
     **SYNTHESIS,

@@ -21,35 +21,16 @@ def _recipe(backbone: str, pooling: str) -> Recipe:
     width, steps, share, rate = SHAPES[backbone]
     model: dict[str, Any] = {"backbone": backbone, "pooling": pooling}
     options = {"share": share, "optimiser": "adam", "rate": 1e-3}
-    tiny = {
-        "refresh": 2,
-        "validate": 2,
-        "validation": 2,
-        "queries": 4,
-        "pool": 8,
-        "negatives": 1,
-        **options,
-        "share": 0.5,
-    }
+    small = {"refresh": 2, "validate": 2, "validation": 2, "queries": 4, "pool": 8, "negatives": 1, "share": 0.5}
+    settings = Settings(
+        name, steps=steps, batch=8, learning_rate=rate, weight_decay=1e-4, average=0.0,
+        model={**model, "width": width, "size": PHOTOGRAPH}, options=options,
+    )  # fmt: skip
     return Recipe(
         f"places: {TITLES[backbone]} with {'GeM' if pooling == 'gem' else 'NetVLAD'}, then GeoWarp's regressor",
         "places:PlacesMethod",
-        Settings(
-            name,
-            steps=steps,
-            batch=8,
-            learning_rate=rate,
-            weight_decay=1e-4,
-            average=0.0,
-            model={**model, "width": width, "size": PHOTOGRAPH},
-            options=options,
-        ),  # fmt: skip
-        {
-            "steps": 4,
-            "batch": 2,
-            "options": tiny,
-            "model": {**model, "width": 0.0625, "channels": (8,) * 6, "size": (64, 96)},
-        },  # fmt: skip
+        settings,
+        {"steps": 4, "batch": 2, "options": options | small},
         PlaceWorlds(),
     )
 

@@ -4,7 +4,6 @@ from train.engine import Settings
 from train.recipe import Recipe
 
 OURS = {"overhead": 16, "rings": 24, "vector": 64}  # the street branch of the small models
-TINY = {"size": 64, "overhead": 8, "rings": 6, "vector": 8}
 
 POSITION: dict[str, Recipe] = {
     "mst-world": Recipe(
@@ -17,12 +16,7 @@ POSITION: dict[str, Recipe] = {
                 "detail": 8, "stride": 2, **OURS,
             },
         ),
-        {
-            "steps": 3, "batch": 2, "model": {
-                "embed": 16, "depths": (1, 1, 1, 1), "heads": (1, 2, 4, 8), "group": 4, "detail": 8, "stride": 2,
-                **TINY,
-            },
-        },
+        {"steps": 3, "batch": 2},
     ),
     "featup-world": Recipe(
         "position in a tile and land cover: ResNet-10 and joint bilateral upsampler",
@@ -35,11 +29,6 @@ POSITION: dict[str, Recipe] = {
             },
             options={"family": "featup"},
         ),
-        {
-            "steps": 3, "batch": 2, "options": {"family": "featup"},
-            "model": {
-                "backbone": "resnet10t", "index": 1, "frozen": False, "channels": 8, "factor": 2, "hidden": 16, **TINY,
-            },
-        },
+        {"steps": 3, "batch": 2},
     ),
 }  # fmt: skip

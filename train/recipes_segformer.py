@@ -3,7 +3,6 @@
 from train.engine import Settings
 from train.recipe import Recipe
 
-TINY = {"widths": (8, 8, 16, 16), "depths": (1, 1, 1, 1), "heads": (1, 1, 2, 2), "decoder": 16}
 PUBLISHED = "nvidia/segformer-b3-finetuned-ade-512-512"
 EPOCHS, PAIRS = 60, 6720  # published epochs; labelled pairs of the training cache
 
@@ -12,7 +11,7 @@ SEGFORMER: dict[str, Recipe] = {
         "segmentation of both views: small SegFormer",
         "segformer:SegFormerMethod",
         Settings("segformer-world", steps=4000, batch=16, learning_rate=1e-3, weight_decay=0.01),
-        {"steps": 4, "batch": 4, "model": TINY},
+        {"steps": 4, "batch": 4},
     ),
     "segformer-ade20k": Recipe(
         f"segmentation of both views: {PUBLISHED}, fine-tuned; cross-entropy, AdamW 3e-5, batch 6, 60 epochs",
@@ -23,9 +22,7 @@ SEGFORMER: dict[str, Recipe] = {
                 "start": PUBLISHED, "dice": 0.0, "balance": 0.0, "schedule": "plateau", "epoch": PAIRS // 6,
             },
         ),
-        {"steps": 2, "batch": 4, "model": TINY, "options": {
-            "dice": 0.0, "balance": 0.0, "schedule": "plateau", "epoch": 1,
-        }},
+        {"steps": 2, "batch": 4, "options": {"dice": 0.0, "balance": 0.0, "schedule": "plateau", "epoch": 1}},
     ),
     "unet-pseudo-world": Recipe(
         "segmentation of aerial tiles: U-Net, ResNet-18, on the labels of segformer-world",
@@ -34,9 +31,6 @@ SEGFORMER: dict[str, Recipe] = {
             "unet-pseudo-world", steps=3600, batch=16, learning_rate=1e-3, model={"view": "aerial", "reduce": 2},
             options={"crop": 224, "scale": 0.1, "colour": 0.3, "teacher": "segformer-world"},
         ),
-        {
-            "steps": 2, "batch": 2, "model": {"view": "aerial", "channels": (16, 16, 8, 8)},
-            "options": {"crop": 96, "teacher": "tiny"},
-        },
+        {"steps": 2, "batch": 2, "options": {"crop": 96, "teacher": "tiny"}},
     ),
 }  # fmt: skip

@@ -33,9 +33,9 @@ DIFFUSION: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _smoke(name: str, **options: Any) -> dict[str, Any]:
-    """Settings of the one-minute version: the zoo's tiny model, four steps."""
-    return {"steps": 4, "batch": 2, "model": get(name).tiny, **({"options": options} if options else {})}
+def _smoke(**options: Any) -> dict[str, Any]:
+    """Settings of the one-minute version: four steps."""
+    return {"steps": 4, "batch": 2, **({"options": options} if options else {})}
 
 
 SYNTHESIS: dict[str, Recipe] = {
@@ -43,13 +43,13 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis: X-Fork with the bird's-eye view as a second input",
         "synthesis:GanMethod",
         Settings("xfork-world", steps=3000, **GAN, restarts=(2000,), model=RAYS | PAINTER, options=PAINTED),
-        _smoke("xfork-world", discriminator=8),
+        _smoke(discriminator=8),
     ),
     "xfork-edges-world": Recipe(
         "synthesis: X-Fork with Canny edges as a fourth channel",
         "synthesis:GanMethod",
         Settings("xfork-edges-world", steps=2000, **GAN, model=RAYS | PAINTER | {"edges": True}, options=PAINTED),
-        _smoke("xfork-edges-world"),
+        _smoke(),
     ),
     "xseq-world": Recipe(
         "synthesis: X-Seq, two generators in sequence",
@@ -58,7 +58,7 @@ SYNTHESIS: dict[str, Recipe] = {
             "xseq-world", steps=2600, **GAN, model=RAYS,
             options=GENTLE | {"family": "xseq", "conditional": True},
         ),
-        _smoke("xseq-world", family="xseq", conditional=True, discriminator=8),
+        _smoke(family="xseq", conditional=True, discriminator=8),
     ),
     "pix2pix-world": Recipe(
         "synthesis: pix2pix, the panorama alone in and the aerial view alone out",
@@ -67,7 +67,7 @@ SYNTHESIS: dict[str, Recipe] = {
             "pix2pix-world", steps=2600, **GAN, model={"size": 128, "width": 32, "dropout": 0.0, "heads": ["image"]},
             options={"conditional": True, "adversarial": 0.1},
         ),
-        _smoke("pix2pix-world", conditional=True, discriminator=8),
+        _smoke(conditional=True, discriminator=8),
     ),
     "xfork-ground-world": Recipe(
         "synthesis: X-Fork from a tile to the panorama",
@@ -76,7 +76,7 @@ SYNTHESIS: dict[str, Recipe] = {
             "xfork-ground-world", steps=1200, **GAN, model=SMALL | PAINTER | {"reads": "aerial", "draws": "ground"},
             options=PAINTED,
         ),
-        _smoke("xfork-ground-world"),
+        _smoke(),
     ),
     "rgbds-world": Recipe(
         "synthesis: RGBDS, a Swin transformer over colour, depth and classes",
@@ -89,7 +89,7 @@ SYNTHESIS: dict[str, Recipe] = {
             },
             options={"family": "rgbds", "adversarial": 0.1},
         ),
-        _smoke("rgbds-world", family="rgbds", discriminator=8),
+        _smoke(family="rgbds", discriminator=8),
     ),
     "clip-diffusion-world": Recipe(
         "synthesis: latent diffusion; its autoencoder and vision tower are trained first, in the same run",
@@ -98,7 +98,7 @@ SYNTHESIS: dict[str, Recipe] = {
             "clip-diffusion-world", steps=2600, batch=16, learning_rate=4e-4, weight_decay=0.01, model=DIFFUSION,
             options={"first": 0.35},
         ),
-        _smoke("clip-diffusion-world", first=0.5, crop=32),
+        _smoke(first=0.5, crop=32),
     ),
 }  # fmt: skip
 

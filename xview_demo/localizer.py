@@ -18,8 +18,8 @@ from xview_demo import zoo
 from xview_demo.composed import Composed
 from xview_demo.errors import ModelError
 from xview_demo.files import atomic_path, write_json
+from xview_demo.frames import STRIP, TILE_METRES, TILE_PIXELS, aerial_frame, enlarge, ground_frame, looked_towards
 from xview_demo.gallery import Gallery
-from xview_demo.geometry import resize
 from xview_demo.geometry.regions import Region
 from xview_demo.locating import Locating
 from xview_demo.models.hub import digest
@@ -29,11 +29,7 @@ from xview_demo.recognition.overlaying import TileReranker
 from xview_demo.recognition.ranking import RERANKED, Reranker, answer
 from xview_demo.views import AerialView, GroundView
 
-TILE_METRES, TILE_PIXELS = 64.0, 256
-STRIP = (128, 512)  # rows and columns of a synthetic panorama, ±45°
 REVERSE = ("xfork-ground-world", "street-eye")  # what draws panoramas from tiles; the first that is bundled
-AERIAL_SCALE = 0.25  # metres per pixel at which tiles are segmented
-PIXELS_PER_DEGREE = 512 / 360  # at which ground views are segmented and measured
 LARGEST = 4_000_000  # pixels up to which class scores are kept at the picture's own size
 PARTS = {
     "matching": ("matching", "azimuth-world"),
@@ -300,18 +296,21 @@ class GeoLocalizer(Locating):
         if model.reads != reads:
             others = [n for n in zoo.list_models("synthesis") if zoo.ZOO[n].view == reads]
             raise ModelError(f"{name!r} draws from {model.reads} views, not {reads} ones: use {', '.join(others)}.")
-        drawn = self._run(model.draw, self._query(view, model.needs), Sampling(seed=seed, **sampling))
+        query = self._query(view, model.needs)
+        drawn = self._run(model.draw, query, Sampling(seed=seed, **sampling))
         shape = (TILE_PIXELS, TILE_PIXELS) if model.draws == "aerial" else STRIP
-        image = _enlarge(drawn.image.float(), *shape)[0].clamp(0, 1).cpu()
+        image = enlarge(drawn.image.float(), *shape)[0].clamp(0, 1).cpu()
         made: Any = GroundView(image, "equirectangular", 0.0, 360.0, 90.0, latlon=view.latlon, source=view.source)
+        seen = None
         if model.draws == "aerial":
             made = AerialView(image, model.metres / TILE_PIXELS, view.latlon, source=view.source)
+            seen = looked_towards(query.mask[0], TILE_PIXELS)
         segmentation = None
         if drawn.labels is not None:
-            segmentation = _segmentation(_enlarge(drawn.labels.float(), *shape).softmax(1)[0])
+            segmentation = _segmentation(enlarge(drawn.labels.float(), *shape).softmax(1)[0])
         elif hasattr(model, "save_pretrained") and f"segmentation_{model.draws}" in self.names:
             segmentation = self.segment(made)
-        return Synthesis(made, segmentation, name)
+        return Synthesis(made, segmentation, name, seen)
 
     def _query(self, view: GroundView | AerialView, needs: tuple[str, ...]) -> Any:
         """What a generator draws from, a batch of one; depth and classes are estimated where it needs them."""
@@ -336,23 +335,23 @@ class GeoLocalizer(Locating):
         """
         height, width = view.image.shape[-2:]
         if isinstance(view, AerialView):
-            image, _, _ = _aerial_frame(view)
+            image = aerial_frame(view)
             reads, options = "aerial", {}
         else:
-            image, rows, full = _ground_frame(view)
+            image, rows, full = ground_frame(view)
             reads, options = "ground", {"panorama": full, "rows": rows}
         net = self._part(f"segmentation_{reads}", model)
         if net.view not in (reads, "both"):
             raise ModelError(f"{model!r} segments {net.view} views, not {reads} ones: choose another.")
         _, scores = self._run(net.predict, image[None].to(self.device), **options)
         if height * width <= LARGEST:
-            return _segmentation(_enlarge(scores, height, width)[0])
+            return _segmentation(enlarge(scores, height, width)[0])
         labels = scores[0].argmax(0)[None, None].float()
         return Segmentation(F.interpolate(labels, (height, width))[0, 0].byte().cpu().numpy())
 
     def depth(self, view: GroundView) -> Depth:
         """Metres along the ray of every pixel of a ground view, infinite in the sky, at the view's own size."""
-        image, rows, full = _ground_frame(view)
+        image, rows, full = ground_frame(view)
         metres = self._run(self._part("depth").predict, image[None].to(self.device), panorama=full, rows=rows)
         height, width = view.image.shape[-2:]
         return Depth(F.interpolate(metres[:, None], (height, width))[0, 0].float().cpu().numpy())
@@ -450,31 +449,3 @@ def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
 def _segmentation(scores: Tensor) -> Segmentation:
     scores = scores.float().cpu()
     return Segmentation(scores.argmax(0).byte().numpy(), scores.numpy())
-
-
-def _enlarge(image: Tensor, height: int, width: int) -> Tensor:
-    if image.shape[-2:] == (height, width):
-        return image
-    return F.interpolate(image, (height, width), mode="bilinear", align_corners=False, antialias=True)
-
-
-def _aerial_frame(view: AerialView) -> tuple[Tensor, None, bool]:
-    """An aerial picture at 0.25 m/px (unknown scale: taken to be one tile), at most 2048 pixels a side."""
-    height, width = view.image.shape[-2:]
-    factor = TILE_PIXELS / max(height, width) if view.metres_per_pixel is None else view.metres_per_pixel / AERIAL_SCALE
-    factor = min(factor, 2048 / max(height, width))
-    return resize(view.image, max(16, round(height * factor)), max(16, round(width * factor))), None, False
-
-
-def _ground_frame(view: GroundView) -> tuple[Tensor, Tensor, bool]:
-    """A ground picture at the models' resolution, its rows' elevation in degrees, and whether it is a full turn."""
-    if view.projection == "equirectangular":
-        width = max(16, round(view.hfov * PIXELS_PER_DEGREE))
-        height = max(16, round(view.vfov * PIXELS_PER_DEGREE))
-        rows = (0.5 - (torch.arange(height) + 0.5) / height) * view.vfov + view.elevation
-        return resize(view.image, height, width, wrap=view.full_turn), rows, view.full_turn
-    width = max(16, round(view.hfov * PIXELS_PER_DEGREE * 1.1))
-    height = max(16, round(width * view.image.shape[-2] / view.image.shape[-1]))
-    focal = 0.5 * width / np.tan(np.radians(view.hfov) / 2)
-    rows = torch.rad2deg(torch.atan((height / 2 - torch.arange(height) - 0.5) / focal)) + view.pitch
-    return resize(view.image, height, width), rows, False

@@ -77,6 +77,7 @@ class Synthesis:
     view: Any  # AerialView, north up where the ground view's heading is known, else heading up; or GroundView, north
     segmentation: Segmentation | None  # of the synthetic view
     method: str  # name in the zoo
+    seen: np.ndarray | None = None  # (H, W) bool, an aerial view's pixels in the directions that the camera looked in
 
     @property
     def aerial(self) -> Any:
@@ -89,7 +90,7 @@ class Synthesis:
         return None if hasattr(self.view, "metres_per_pixel") else self.view
 
     def to_dict(self) -> dict[str, Any]:
-        """Method, kind of view, size, scale and the segmentation's summary."""
+        """Method, kind of view, size, scale, share of it that the camera looked towards, the segmentation's summary."""
         image = self.view.image
         return {
             "method": self.method,
@@ -97,6 +98,7 @@ class Synthesis:
             "size": [int(image.shape[-2]), int(image.shape[-1])],
             "metres_per_pixel": _number(getattr(self.view, "metres_per_pixel", None)),
             "latlon": _place(self.view.latlon),
+            "seen": None if self.seen is None else _number(self.seen.mean(), 3),
             "segmentation": None if self.segmentation is None else self.segmentation.to_dict(),
         }
 

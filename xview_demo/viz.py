@@ -150,6 +150,16 @@ def class_map(labels: np.ndarray) -> np.ndarray:
     return PALETTE[np.clip(labels, 0, len(PALETTE) - 1)]
 
 
+def veiled(picture: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Fade and hatch a picture (H, W, 3) where `shown` (h, w), drawn to its size, is False."""
+    height, width = picture.shape[:2]
+    rows, columns = np.arange(height), np.arange(width)
+    hidden = ~shown[rows[:, None] * shown.shape[0] // height, columns * shown.shape[1] // width]
+    hatch = ((rows[:, None] + columns) // 2 % 6 == 0)[..., None]
+    faded = np.where(hatch, 0.15, 0.4) * picture + np.where(hatch, 0.85, 0.6) * 235
+    return np.where(hidden[..., None], faded, picture).astype(np.uint8)
+
+
 # ------------------------------------------------------------------------------------------------------- placing
 
 

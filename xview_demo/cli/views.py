@@ -39,7 +39,9 @@ def synthesize(
     )
     made = "aerial" if kind == "ground" else "ground"
     path = common.write(viz.to_array(result.view), common.beside(image, made, out))
-    common.say({**result.to_dict(), "picture": path}, f"{result.method}: wrote {path}", as_json)
+    seen = 1.0 if result.seen is None else float(result.seen.mean())
+    guessed = f"; {1 - seen:.0%} of it lies outside the picture and is a guess" if seen < 1 else ""
+    common.say({**result.to_dict(), "picture": path}, f"{result.method}: wrote {path}{guessed}", as_json)
 
 
 def segment(

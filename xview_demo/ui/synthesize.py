@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import numpy as np
 
 from xview_demo import AerialView, GroundView, metrics, viz, zoo
 from xview_demo.geometry.geodesy import latlon_to_enu
@@ -202,7 +203,7 @@ def _handler(geo: "GeoLocalizer") -> Any:
         note = _note(result, seconds, view, known)
         classes = result.segmentation
         shape = _shape(result.view)
-        pictures = tuple(viz.resize(viz.to_array(v), *shape) for v in (beside, result.view))
+        pictures = viz.resize(viz.to_array(beside), *shape), viz.resize(_shown(result), *shape)
         label = "By geometry  |  synthetic" if known is None else "Truth  |  synthetic"
         return (
             note,
@@ -247,7 +248,7 @@ def _comparer(geo: "GeoLocalizer") -> Any:
                 told(0, 1)
                 result, seconds = _timed(geo, view, names[number], _options(seed, steps, guidance, told))
                 like = "" if known is None else f", {_likeness(result.view, known)}"
-                shown.append((viz.to_array(result.view), f"{names[number]}, {seconds:.1f} s{like}"))
+                shown.append((_shown(result), f"{names[number]}, {seconds:.1f} s{like}"))
         except Stop:
             return _stopped(2)
         if known is not None:
@@ -325,6 +326,12 @@ def _shape(view: Any) -> tuple[int, int]:
     return round(SIZE * rows / columns), SIZE
 
 
+def _shown(result: "Synthesis") -> np.ndarray:
+    """A synthetic view as the page shows it: faded where the camera did not look."""
+    picture = viz.to_array(result.view)
+    return picture if result.seen is None else viz.veiled(picture, result.seen)
+
+
 def _likeness(view: Any, known: "Tensor") -> str:
     """How like the truth a synthetic view is."""
     return f"SSIM {float(metrics.ssim(view.image, known)[0]):.2f}"
@@ -336,6 +343,8 @@ def _note(result: "Synthesis", seconds: float, view: Any, known: Any) -> str:
     else:
         up = "the top is ahead of the camera" if view.heading is None else "north is up"
         where = f"{up}, {result.aerial.metres:.0f} m wide; the camera stands in the middle"
+        if result.seen is not None and not result.seen.all():
+            where += "; what is faded lies outside the picture and is a guess"
     like = "" if known is None else f" {_likeness(result.view, known)} against the truth."
     return f'<div class="said"><b>{result.method}</b>, {seconds:.1f} s: {where}.{like}</div>'
 
