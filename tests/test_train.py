@@ -13,7 +13,7 @@ import torch
 from train import augment, cache, cards, looks, losses
 from train.__main__ import main
 from train.data import rarity
-from train.engine import Average, Settings, cosine, generator_of, resume, save_checkpoint, train
+from train.engine import Average, Settings, cosine, generator_of, resume, save_checkpoint, step_of, train
 from train.recipes import RECIPES, get
 from xview_demo import zoo
 from xview_demo.errors import DataError, XViewError
@@ -202,6 +202,7 @@ def test_the_schedule_rises_and_falls():
     assert [cosine(s, twice) for s in range(100)] == factors
     assert cosine(100, twice) == pytest.approx(0.34) and cosine(149, twice) < 0.02
     assert generator_of(0, 3).initial_seed() != generator_of(0, 4).initial_seed()
+    assert step_of(generator_of(2, 7), 2) == 7
 
 
 def test_the_list_and_unknown_recipes(capsys):

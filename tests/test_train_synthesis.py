@@ -138,6 +138,15 @@ def test_a_painter_learns_apart_from_its_sketch():
     assert all(p.requires_grad for p in method.modules["discriminator"].parameters())
 
 
+def test_photographs_are_shown_late():
+    method = method_of("pix2pix-world", narrow=1.0, narrow_after=3)
+    assert method.batch(generator_of(0, 2)).query.mask is None
+    views = method.batch(generator_of(0, 3))
+    image, mask = views.query.image, views.query.mask
+    assert (mask.amax(2).mean((1, 2)) < 1).all() and (mask.amax(2).mean((1, 2)) >= 70 / 360 - 1 / 256).all()
+    assert (image * (1 - mask)).abs().max() == 0 and mask[:, :, :, 128].amax() == 1
+
+
 def test_the_published_segmentation_is_a_picture():
     method = GanMethod(Settings("x", 1, 2, 1e-4, model={"size": 32, "width": 8}, options={"discriminator": 8}), Fake())
     truth = torch.tensor([[[0, 1], [7, 3]]])

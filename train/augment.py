@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from xview_demo.geometry import columns_within
+
 
 def uniform(generator: Generator, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> Tensor:
     """Uniform numbers in [low, high)."""
@@ -106,6 +108,26 @@ def cut(image: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
     if mode == "bilinear" and across > 1.5 * grid.shape[2] and image.shape[-1] % 2 == 0:
         image = F.avg_pool2d(image, 2)
     return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)
+
+
+def blinkers(
+    generator: Generator, count: int, height: int, width: int, *, narrow: float, fov: float, low: float = 0.3
+) -> Tensor:
+    """Masks (B, 1, H, W) of what cameras with a smaller field of view show of a panorama, 1 where they show something.
+
+    Args:
+        generator: source of randomness.
+        count, height, width: B, H, W; the strip spans ±45°.
+        narrow: share of the masks that show less than a full turn, as photographs do: only what is around the middle.
+        fov: degrees that they show at least.
+        low: share of the masks that show less sky and ground.
+    """
+    half = uniform(generator, (count, 1), 0.55, 1.0) * (height / 2)
+    half = torch.where(uniform(generator, (count, 1)) < low, half, torch.tensor(float(height)))
+    rows = ((torch.arange(height) + 0.5 - height / 2).abs() < half).float()
+    across = uniform(generator, (count, 1), fov, 360.0)
+    across = across.masked_fill(uniform(generator, (count, 1)) >= narrow, 360.0)
+    return rows[:, None, :, None] * columns_within(width, across)[:, None, None]
 
 
 def crop_strip(

@@ -72,6 +72,11 @@ def generator_of(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % (2**63))
 
 
+def step_of(generator: torch.Generator, seed: int) -> int:
+    """The step that a generator was made for."""
+    return generator.initial_seed() - seed * 1_000_003
+
+
 class Average:
     """Exponential running average of a module's floating-point state."""
 

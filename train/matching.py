@@ -10,7 +10,6 @@ from train.cache import Cache
 from train.data import apart, neighbours, pairs
 from train.engine import Settings
 from train.losses import heading_nce, info_nce
-from xview_demo.geometry import columns_within
 from xview_demo.models.matching.azimuth import AzimuthMatcher
 
 
@@ -60,25 +59,12 @@ class AzimuthMethod:
         )  # fmt: skip
         strip = self._disturb(augment.roll(sample.ground, columns), generator)
         tile = self._disturb(augment.cut(sample.aerial, grid), generator)
-        mask = self._crop(b, strip.shape[-2], width, generator) * self._narrow(b, width, generator)
+        mask = augment.blinkers(generator, b, strip.shape[-2], width, narrow=o["narrow"], fov=o["fov"])
         return MatchingBatch(strip, mask, tile, apart(sample.place, o["apart"]))
 
     def _disturb(self, image: Tensor, generator: Generator) -> Tensor:
         strength = self.options["colour"]
         return augment.roughen(augment.jitter_colour(image, generator, strength), generator)
-
-    def _crop(self, b: int, height: int, width: int, generator: Generator) -> Tensor:
-        """Some strips show less sky and ground, as cameras with a smaller vertical field do."""
-        half = augment.uniform(generator, (b, 1), 0.55, 1.0) * (height / 2)
-        half = torch.where(augment.uniform(generator, (b, 1)) < 0.3, half, torch.tensor(float(height)))
-        row = (torch.arange(height) + 0.5 - height / 2).abs()
-        return (row < half).float()[:, None, :, None].expand(-1, 1, -1, width)
-
-    def _narrow(self, b: int, width: int, generator: Generator) -> Tensor:
-        """Some queries show only what lies around their middle, as photographs do: (B, 1, 1, W)."""
-        fov = augment.uniform(generator, (b, 1), self.options["fov"], 360.0)
-        fov = fov.masked_fill(augment.uniform(generator, (b, 1)) >= self.options["narrow"], 360.0)
-        return columns_within(width, fov)[:, None, None]
 
     def step(self, batch: MatchingBatch) -> dict[str, float]:
         """One update; logs the losses and the share of aligned queries found within the batch."""

@@ -42,7 +42,10 @@ SYNTHESIS: dict[str, Recipe] = {
     "xfork-world": Recipe(
         "synthesis: X-Fork with the bird's-eye view as a second input",
         "synthesis:GanMethod",
-        Settings("xfork-world", steps=3000, **GAN, restarts=(2000,), model=RAYS | PAINTER, options=PAINTED),
+        Settings(
+            "xfork-world", steps=4300, **GAN, restarts=(2000, 3000), model=RAYS | PAINTER,
+            options=PAINTED | {"narrow": 0.5, "narrow_after": 3000},
+        ),
         _smoke(discriminator=8),
     ),
     "xfork-edges-world": Recipe(

@@ -3,7 +3,7 @@
 Adversarial loss (real label 0.9), 100·L1 of the picture, and the segmentation, as Regmi & Borji (CVPR 2018) publish.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from train import augment
 from train.data import draw, images, labels
-from train.engine import Settings, cosine
+from train.engine import Settings, cosine, step_of
 from xview_demo.classes import PALETTE
 from xview_demo.models.synthesis.interface import GROUND, Query, frame
 from xview_demo.models.synthesis.layers import ClassDiscriminator, PatchDiscriminator
@@ -91,7 +91,9 @@ class GanMethod:
     X-Seq's segmentation always is); `l1`, `segmentation` and `adversarial` (weights; λ₂ is 1 ground → aerial, 10
     aerial → ground and 100 in X-Seq as published); `real` (label); `colour` (strength); `turn` (random headings);
     `schedule` ("cosine", or "constant" as published); `wear` (how wrong depth is where it is needed); `imagenet` (start
-    a Swin encoder from timm's weights); `taught` (share of the pictures that a painter paints upon the true classes).
+    a Swin encoder from timm's weights); `taught` (share of the pictures that a painter paints upon the true classes);
+    `narrow` (share of the strips that show less than a full turn, from step `narrow_after` on) and `fov` (degrees that
+    they show at least).
     A painter's pictures are judged by a `ClassDiscriminator`; the sketch beneath them learns from L1 alone.
     """
 
@@ -102,7 +104,7 @@ class GanMethod:
         self.options: dict[str, Any] = {
             "family": "xfork", "discriminator": 32, "conditional": False, "l1": 100.0, "segmentation": 1.0,
             "adversarial": 1.0, "real": 0.9, "colour": 0.4, "turn": True, "schedule": "cosine", "wear": 0.15,
-            "imagenet": False, "taught": 0.5,
+            "imagenet": False, "taught": 0.5, "narrow": 0.0, "narrow_after": 0, "fov": 70.0,
         }  # fmt: skip
         self.options |= settings.options
         o = self.options
@@ -135,6 +137,10 @@ class GanMethod:
         o = self.options
         views = draw_views(self.cache, self.generator, self.settings.batch, generator, o["colour"], o["turn"])
         views.query = wear(views.query, generator, o["wear"])
+        if o["narrow"] and step_of(generator, self.settings.seed) >= o["narrow_after"]:
+            image = views.query.image
+            mask = augment.blinkers(generator, len(image), *image.shape[-2:], narrow=o["narrow"], fov=o["fov"])
+            views.query = replace(views.query, image=image * mask, mask=mask)
         return views
 
     def _draw(self, query: Query) -> tuple[Tensor, Tensor | None, Tensor]:
