@@ -1,4 +1,4 @@
-"""Write the README's table of models from the cards, which hold what the evaluations printed.
+"""Write the README's tables of models from the cards, which hold what the evaluations printed.
 
 python docs/make_table.py
 """
@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 
 from xview_demo import list_models, zoo
+from xview_demo.catalogue import LADDER
 from xview_demo.files import atomic_path
 from xview_demo.localizer import OPTIONAL, PARTS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-START, END = "<!-- models -->\n", "<!-- /models -->"
+MARKS = {"models": ("<!-- models -->\n", "<!-- /models -->"), "ladder": ("<!-- ladder -->\n", "<!-- /ladder -->")}
+RUNGS = (("known", "R@1 %"), ("known", "R@10 %"), ("known", "R@1% %"), ("unknown", "R@1 %"))  # of the ladder's table
 HEADLINES = {
     "matching": {"R@1 %": "R@1 {} %", "median heading error °": "median heading error {}°"},
     "synthesis": {"ssim": "SSIM {}", "retrieval_r@1": "R@1 {} % as a query"},
@@ -49,7 +51,8 @@ def numbers(name: str) -> str:
 def listed() -> list[str]:
     """The localizer's own models, and every other that has a card."""
     own = {name for part, (_, name) in PARTS.items() if part not in OPTIONAL}
-    return [name for name in list_models() if name in own or (zoo.CARDS / f"{name}.md").is_file()]
+    carded = [name for name in list_models() if name in own or (zoo.CARDS / f"{name}.md").is_file()]
+    return [name for name in carded if name not in LADDER]
 
 
 def table() -> str:
@@ -61,14 +64,29 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def ladder() -> str:
+    """The table of the source systems' matchers, in Markdown."""
+    lines = ["| model | what it compares | R@1 | R@10 | R@1 % | R@1, heading unknown |", "|---|---|---|---|---|---|"]
+    for name in LADDER:
+        card = zoo.CARDS / f"{name}.md"
+        if card.is_file():
+            world = [row for row in rows_of(card.read_text("utf-8")) if row[0].startswith("world test")]
+            said = {(where.rpartition("heading ")[2], metric): value for where, metric, value, _ in world}
+            cells = " | ".join(said.get(rung, "–") for rung in RUNGS)
+            lines.append(f"| [`{name}`](model_cards/{name}.md) | {zoo.get(name).summary} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
 def updated(readme: str) -> str:
-    """The README with its table made anew."""
-    before, _, rest = readme.partition(START)
-    return before + START + table() + END + rest.partition(END)[2]
+    """The README with its tables made anew."""
+    for made, (start, end) in ((table(), MARKS["models"]), (ladder(), MARKS["ladder"])):
+        before, _, rest = readme.partition(start)
+        readme = before + start + made + end + rest.partition(end)[2]
+    return readme
 
 
 if __name__ == "__main__":
     text = updated(README.read_text(encoding="utf-8"))
     with atomic_path(README) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    print(table(), end="")
+    print(table() + "\n" + ladder(), end="")

@@ -7,7 +7,7 @@ from train.recipe import Recipe
 from xview_demo.zoo import get
 
 CONVOLUTIONS: dict[str, Any] = {
-    "channels": (32, 64, 96, 96, 96, 96), "features": 192, "aerial_size": 128, "ground_size": (64, 256), "dropout": 0.1,
+    "channels": (24, 48, 64, 64, 64, 64), "features": 96, "aerial_size": 128, "ground_size": (64, 256), "dropout": 0.1,
 }  # fmt: skip
 VGG: dict[str, Any] = {
     "layers": (24, "M", 48, "M", 64, "M", 96, "M"), "batch_norm": True, "aerial_size": 128,
@@ -44,13 +44,13 @@ LADDER: dict[str, Recipe] = {
         "joint-feature-world", "JointFeatureMethod", CONVOLUTIONS, {"start": "two-stream-world"}, learning_rate=5e-4
     ),
     "feature-fusion-world": _recipe(
-        "feature-fusion-world", "FeatureFusionMethod", {"features": 192}, {"joint": "joint-feature-world", "views": 2},
+        "feature-fusion-world", "FeatureFusionMethod", {"features": 96}, {"joint": "joint-feature-world", "views": 2},
         steps=6000, batch=100,
     ),
     "joint-fusion-vgg-world": _recipe(
         "joint-fusion-vgg-world", "JointFusionVGGMethod", VGG, steps=1200, batch=32
     ),
     "gasc-fusion-world": _recipe(
-        "gasc-fusion-world", "GascFusionMethod", VGG | {"cells": 4, "hidden": (512, 256)}, steps=1200, batch=32
+        "gasc-fusion-world", "GascFusionMethod", VGG | {"cells": 4, "hidden": (256, 256)}, steps=1200, batch=32
     ),
 }  # fmt: skip
