@@ -65,6 +65,11 @@ def test_evaluate_position(xview):
     assert result["reach_m"] == 10 and result["chance"]["mean_m"] <= 10
 
 
+def test_bench_search(xview):
+    result = result_of(xview("bench", "search", "--tiles", 21000, "--json"))
+    assert result["agree"] and result["tiles"] == 21000 and result["speedup"] > 0
+
+
 def test_bench_sightline(xview):
     result = result_of(xview("bench", "sightline", "--pixels", 32, "--json"))
     assert result["pixels"] == 32 and result["speedup"] > 0 and result["agree"] > 0.99

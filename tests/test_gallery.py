@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from xview_demo import AerialView, Gallery, World
+from xview_demo import AerialView, Gallery, World, gallery
 from xview_demo.errors import GalleryError, XViewError
 from xview_demo.geometry.geodesy import distance_m, enu_to_latlon, latlon_to_utm, tile_of
 from xview_demo.images import write_image
@@ -209,6 +209,47 @@ def test_scorer_gives_headings(kept):
     np.testing.assert_allclose(scores, -np.sort(-truth, 1)[:, :5], atol=1e-5)
     np.testing.assert_array_equal(headings, indices)
     assert kept.scores(kept.descriptors[:3], Corners())[1].shape == (3, 49)
+
+
+class Halves(Corners):
+    """A scorer with a first stage: the first half of a descriptor, whichever way the camera looks."""
+
+    def __init__(self):
+        self.looked = []
+
+    def score(self, query, reference):
+        self.looked.append(len(reference))
+        return super().score(query, reference)
+
+    def invariants(self, descriptors):
+        return None if len(descriptors) == 2 else torch.nn.functional.normalize(descriptors[:, :96], dim=1)
+
+
+def test_large_galleries_are_searched_in_two_stages(kept, monkeypatch):
+    monkeypatch.setattr(gallery, "FIRST_STAGE", 40)
+    monkeypatch.setattr(gallery, "PART", 16)
+    monkeypatch.setattr(gallery, "SHORTLIST", 0.2)
+    scorer, query = Halves(), kept.descriptors[7:8]
+    scores, headings = kept.scores(query, scorer)
+    assert scorer.looked == [10]
+    half = kept.descriptors[:, :96] / np.linalg.norm(kept.descriptors[:, :96], axis=1, keepdims=True)
+    listed = np.sort(np.argsort(-half @ half[7])[:10])
+    np.testing.assert_array_equal(np.flatnonzero(np.isfinite(headings[0])), listed)
+    np.testing.assert_allclose(scores[0, listed], -kept.descriptors[listed] @ query[0], atol=1e-6)
+    rest = np.setdiff1d(np.arange(49), listed)
+    assert (scores[0, rest] == scores[0, listed].min()).all()
+    best, indices, _ = kept.search(query, 3, scorer=scorer)
+    assert set(indices[0]) <= set(listed) and best[0, 0] == scores.max()
+
+
+def test_small_galleries_regions_and_narrow_views_are_searched_whole(kept, monkeypatch):
+    monkeypatch.setattr(gallery, "FIRST_STAGE", 40)
+    scorer = Halves()
+    scores, headings = kept.scores(kept.descriptors[7:8], scorer, (*ORIGIN, 50.0))
+    inside = kept.mask((*ORIGIN, 50.0))
+    assert scorer.looked == [9] and np.isneginf(scores[0, ~inside]).all() and np.isnan(headings[0, ~inside]).all()
+    kept.scores(kept.descriptors[:2], scorer)  # whose invariants are unknown
+    assert scorer.looked == [9, 49]
 
 
 def test_distances(kept):

@@ -48,6 +48,19 @@ def test_descriptors_have_unit_length(matcher, strip):
     assert torch.allclose(aerial.norm(dim=1), torch.ones(2), atol=1e-5)
 
 
+def test_invariants_do_not_change_with_the_heading(matcher, strip):
+    with torch.no_grad():
+        here = matcher.invariants(matcher.encode_ground(strip))
+        turned = matcher.invariants(matcher.encode_ground(strip.roll(-136, -1)))
+        other = matcher.invariants(matcher.encode_ground(strip.flip(1)))
+    assert here.shape == (2, matcher.channels * (matcher.bins // 2 + 1))
+    assert torch.allclose(here.norm(dim=1), torch.ones(2), atol=1e-5)
+    assert (here - turned).norm() < 0.1 * (here - other).norm()
+    mask = torch.zeros(2, 1, 128, 512)
+    mask[..., 128:384] = 1
+    assert matcher.invariants(matcher.encode_ground(strip * mask, mask)) is None
+
+
 @pytest.mark.parametrize("heading", [0.0, 90.0, 213.75])
 def test_the_heading_is_found_by_correlation(matcher, heading):
     reference = torch.nn.functional.normalize(torch.randn(3, matcher.dimension), dim=1)

@@ -30,6 +30,9 @@ FORMAT = 1
 KINDS = ("aerial", "ground")
 FILES = ("gallery.json", "descriptors.safetensors", "tiles.parquet")
 JPEG_QUALITY = 90
+FIRST_STAGE = 20_000  # tiles; in larger galleries only a shortlist is compared over all headings
+SHORTLIST = 0.1  # share of the tiles that is on it
+PART = 8192  # tiles looked at together
 Progress = Callable[[int, int], None]
 
 
@@ -48,7 +51,11 @@ class Scorer(Protocol):
     """A comparison richer than the inner product, such as circular correlation over headings."""
 
     def score(self, query: torch.Tensor, reference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores (Q, N), higher is better, and headings (Q, N) in degrees, of queries (Q, D) and references (N, D)."""
+        """Scores (Q, N), higher is better, and headings (Q, N) in degrees, of queries (Q, D) and references (N, D).
+
+        A scorer may also have `invariants(descriptors)`: (N, K) of unit length, which no turn of the camera changes, or
+        None. Galleries of more than `FIRST_STAGE` tiles are then searched in two stages.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,7 +291,7 @@ class Gallery:
     def search(
         self, descriptors: Any, k: int = 10, region: Region | None = None, scorer: Scorer | None = None
     ) -> tuple[np.ndarray, ...]:
-        """The k best tiles of each query, exactly.
+        """The k best tiles of each query; exactly, but for scorers that search large galleries in two stages.
 
         Args:
             descriptors: (Q, D) array or tensor; (Q, K·D) for scorers that take several descriptors of a query.
@@ -311,13 +318,24 @@ class Gallery:
         indices = best.indices.numpy() if kept is None else kept[best.indices.numpy()]
         return best.values.numpy(), indices, chosen.numpy()
 
-    def scores(self, descriptors: Any, scorer: Scorer | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-        """Scores (Q, N) of every tile and, with a scorer, headings (Q, N) in degrees."""
+    def scores(
+        self, descriptors: Any, scorer: Scorer | None = None, region: Region | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Scores (Q, N) of every tile and, with a scorer, headings (Q, N) in degrees.
+
+        A tile outside the region scores -inf; one that is not on the shortlist of a large gallery gets the lowest score
+        on it. Both have no heading (NaN).
+        """
         query = self._query(descriptors, scorer is not None)
+        kept = None if region is None else np.flatnonzero(self.mask(region))
+        rows = slice(None) if kept is None else kept
+        scores = np.full((len(query), len(self)), -np.inf, np.float32)
         if scorer is None:
-            return query @ self.descriptors.T, None
-        scores, headings = self._scored(query, scorer, None)
-        return scores.numpy(), headings.numpy()
+            scores[:, rows] = query @ self.descriptors[rows].T
+            return scores, None
+        headings = np.full_like(scores, np.nan)
+        scores[:, rows], headings[:, rows] = self._scored(query, scorer, kept)
+        return scores, headings
 
     def mask(self, region: Region) -> np.ndarray:
         """(N,) bool, the tiles whose centre lies in a region (borders included).
@@ -372,10 +390,35 @@ class Gallery:
         return self._index.search(query, k, params=faiss.SearchParameters(sel=selector))  # type: ignore[call-arg]
 
     def _scored(self, query: np.ndarray, scorer: Scorer, kept: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
-        reference = self.descriptors if kept is None else self.descriptors[kept]
+        reference = torch.from_numpy(self.descriptors if kept is None else self.descriptors[kept])
         with torch.inference_mode():
-            scores, headings = scorer.score(torch.from_numpy(query), torch.from_numpy(reference))
-        return scores.float().cpu(), headings.float().cpu()
+            turned = torch.from_numpy(query)
+            shape = self._invariants(scorer, turned) if len(reference) > FIRST_STAGE else None
+            if shape is None:
+                scores, headings = scorer.score(turned, reference)
+                return scores.float().cpu(), headings.float().cpu()
+            alike = shape @ (self._turnless[1] if kept is None else self._turnless[1][kept]).T
+            count = round(SHORTLIST * len(reference))
+            scores, headings = torch.empty(alike.shape), torch.full(alike.shape, math.nan)
+            for row, listed in enumerate(alike.topk(count, dim=1).indices):
+                found, angles = scorer.score(turned[row : row + 1], reference[listed])
+                scores[row] = found.min()
+                scores[row, listed], headings[row, listed] = found[0].float(), angles[0].float()
+            return scores, headings
+
+    def _invariants(self, scorer: Any, query: torch.Tensor) -> torch.Tensor | None:
+        """What no turn changes, of queries (Q, K); that of the tiles is computed once and kept in `_turnless`."""
+        of: Callable[[torch.Tensor], Any] = getattr(scorer, "invariants", lambda _: None)
+        found = of(query)
+        if found is not None and self._turnless[0] is not scorer:
+            parts = [of(torch.from_numpy(self.descriptors[n : n + PART])) for n in range(0, len(self), PART)]
+            self._turnless[:] = scorer, torch.cat(parts)
+        return found
+
+    @cached_property
+    def _turnless(self) -> list[Any]:
+        """A scorer, and the invariants (N, K) of the tiles by it."""
+        return [None, None]
 
 
 def _encode(

@@ -395,10 +395,10 @@ class GeoLocalizer(Locating):
         gallery.check(self)
         recognizer = self.places if gallery.kind == "ground" else None
         query, scorer, temperature = self._compared(view) if recognizer is None else recognizer.query(view)
-        scores, headings = gallery.scores(query, scorer)
+        scores, headings = gallery.scores(query, scorer, region)
         assert headings is not None
         return answer(
-            view, gallery, scores[0], headings[0], temperature, top_k=top_k, region=region,
+            view, gallery, scores[0], headings[0], temperature, top_k=top_k,
             reranker=self._reranker(rerank, gallery), rerank_below=rerank_below,
             rerank_k=RERANKED[gallery.kind] if rerank_k is None else rerank_k,
         )  # fmt: skip

@@ -37,6 +37,20 @@ def bench_sightline_command(
     common.say(result, text, as_json)
 
 
+@bench_app.command("search")
+def bench_search_command(
+    tiles: Annotated[int, typer.Option("--tiles", min=100, help="Size of the gallery.")] = 100_000,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Time one query of unknown heading in a large gallery, in two stages and tile by tile."""
+    from xview_demo.evaluation.searching import bench_search
+
+    result = bench_search(tiles=tiles, seed=seed)
+    text = f"{result['milliseconds']:.1f} ms, {result['speedup']:.1f} times as fast as tile by tile"
+    common.say(result, text, as_json)
+
+
 def world(
     out: Annotated[Path, typer.Option("--out", help="The directory to write into.")],
     seed: Seed = 950_000,

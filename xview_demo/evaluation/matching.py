@@ -1,6 +1,6 @@
 """Retrieval: a thousand queries against ten thousand tiles, headings, and the temperature of the confidence."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from xview_demo.data.dataset import open_aerial, open_ground
 from xview_demo.data.index import PairIndex
 from xview_demo.errors import XViewError
 from xview_demo.evaluation.protocol import VALIDATION, Progress, Protocol, fit_temperature, model_of, places
+from xview_demo.gallery import SHORTLIST
 from xview_demo.geometry import columns_within, roll_columns
 from xview_demo.geometry.geodesy import distance_m
 
@@ -166,6 +167,7 @@ class Searched:
     scores: np.ndarray  # (Q, N)
     headings: np.ndarray | None  # (Q, N) degrees; None where they were known
     confidence: np.ndarray  # (Q,) probability of the best tile
+    listed: np.ndarray | None = None  # (Q,) bool, whether a large gallery's first stage would keep the query's tile
 
 
 def search(matcher: Any, found: Descriptors, heading: str) -> Searched:
@@ -179,7 +181,18 @@ def search(matcher: Any, found: Descriptors, heading: str) -> Searched:
         (matcher.aligned(found.north, found.gallery), None) if known else matcher.score(found.own, found.gallery)
     )
     best = (scores.double() / matcher.calibration[0 if known else 1]).softmax(1).amax(1)
-    return Searched(scores.numpy(), None if headings is None else headings.numpy(), best.numpy())
+    listed = None if known else shortlisted(matcher, found)
+    return Searched(scores.numpy(), None if headings is None else headings.numpy(), best.numpy(), listed)
+
+
+def shortlisted(matcher: Any, found: Descriptors) -> np.ndarray | None:
+    """Which queries' tiles the first stage of a large gallery keeps: (Q,) bool; None without such a stage."""
+    invariants: Callable[[Tensor], Any] = getattr(matcher, "invariants", lambda _: None)
+    query = invariants(found.own)
+    if query is None:
+        return None
+    alike = (query @ invariants(found.gallery).T).numpy()
+    return metrics.ranks(alike, found.truth) < SHORTLIST * alike.shape[1]
 
 
 def match(matcher: Any, found: Descriptors, heading: str) -> dict[str, Any]:
@@ -208,6 +221,9 @@ def recalled(searched: Searched, found: Descriptors) -> dict[str, Any]:
     if found.covers is not None:  # VIGOR's hit rate (Zhu et al., CVPR 2021): the best tile shows the camera's place
         result["hit_rate"] = 100.0 * float(found.covers[queries, best].mean())
     hit = found.right[queries, best]
+    if searched.listed is not None:
+        result["listed"] = 100.0 * float(searched.listed.mean())
+        result["listed_of_right"] = 100.0 * float(searched.listed[hit].mean()) if hit.any() else None
     result["reliability"] = metrics.reliability(searched.confidence, hit)
     result["abstention"] = metrics.abstention(searched.confidence, hit)
     return result

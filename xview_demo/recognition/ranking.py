@@ -7,7 +7,6 @@ import numpy as np
 
 from xview_demo.errors import ModelError
 from xview_demo.gallery import Gallery
-from xview_demo.geometry.regions import Region
 from xview_demo.outputs import Localization, Match
 from xview_demo.views import GroundView
 
@@ -42,7 +41,6 @@ def answer(
     temperature: float,
     *,
     top_k: int = 10,
-    region: Region | None = None,
     reranker: Reranker | None = None,
     rerank_k: int = 5,
     rerank_below: float | None = None,
@@ -52,23 +50,19 @@ def answer(
     Args:
         view: the query.
         gallery: that was searched.
-        scores, headings: (N,) of every tile, higher is better, and degrees or NaN.
+        scores, headings: (N,) of every tile, higher is better (-inf: not searched), and degrees or NaN.
         temperature: of the softmax that makes probabilities.
         top_k: number of matches.
-        region: search only there.
         reranker: puts the first `rerank_k` into a new order.
         rerank_k: how many.
         rerank_below: only when the best tile's probability is lower; None = always.
 
     Raises:
-        GalleryError: the region holds no tile.
         ModelError: rerank_k below 1, or a gallery that is not of photographs.
     """
     if rerank_k < 1:
         raise ModelError(f"The first {rerank_k} cannot be re-ranked: give rerank_k of at least 1.")
     found = scores.astype(np.float64)
-    if region is not None:
-        found = np.where(gallery.mask(region), found, -np.inf)
     probability = _softmax(found / temperature).astype(np.float32)
     order = np.argsort(-found, kind="stable")[: int(np.isfinite(found).sum())]
     evidence: dict[int, dict[str, Any]] = {}

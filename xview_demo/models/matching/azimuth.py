@@ -160,6 +160,24 @@ class AzimuthMatcher(HubModel):
         energy = torch.einsum("qa,na->qna", torch.fft.rfft(seen).conj(), torch.fft.rfft(r.square().sum(1)))
         return volume / torch.fft.irfft(energy, n=self.bins).clamp_min(1e-4).sqrt()
 
+    @torch.no_grad()
+    def invariants(self, descriptors: Tensor) -> Tensor | None:
+        """What no turn of the camera changes: the magnitudes of each channel's spectrum over bearing.
+
+        They tell which tiles of a large gallery are worth comparing over all headings.
+
+        Args:
+            descriptors: (N, D).
+
+        Returns:
+            (N, channels·(bins / 2 + 1)), unit length; None where a view shows less than a full turn, whose magnitudes
+            are not those of the whole.
+        """
+        columns = descriptors.view(len(descriptors), self.channels, self.bins).float()
+        if not bool((columns != 0).any(1).all()):
+            return None
+        return F.normalize(torch.fft.rfft(columns).abs().flatten(1), dim=1)
+
     def calibrate(self, known: float, unknown: float) -> None:
         """Set the temperatures and keep them in the configuration."""
         self.keep(calibration=(known, unknown))
