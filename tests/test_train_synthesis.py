@@ -1,6 +1,11 @@
 """Training of the generators: batches, losses that act where they should, real pairs, presets."""
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,6 +254,21 @@ def test_presets_run_on_cvusa(name, cvusa, helpers, tmp_path):
     words = [name, "--smoke", "--data", "cvusa", "--root", str(cvusa), "--cache", str(tmp_path), "--threads", "1"]
     assert main(words) == 0
     assert zoo.is_folder_of_weights(tmp_path / "runs" / f"{name}-smoke" / "model")
+
+
+def test_two_processes_train_together(cvusa, tmp_path):
+    """What `accelerate launch` does on two GPUs, here on the processor: one writes, the weights are one."""
+    words = ["dual-encoder-cvusa", "--smoke", "--root", str(cvusa), "--out", str(tmp_path / "run"), "--threads", "1"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "train", *words]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [*launch, "--cache", str(tmp_path), "--no-evaluation"], cwd=root, capture_output=True, text=True, timeout=300,
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("weights: ") == 1 and zoo.is_folder_of_weights(tmp_path / "run" / "model")
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert steps == [3]
 
 
 def test_presets_carry_the_published_numbers():

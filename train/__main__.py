@@ -15,7 +15,7 @@ import torch
 
 from train import cache as caches
 from train import importing
-from train.engine import Settings, generator_of, train
+from train.engine import Settings, generator_of, is_main, train
 from train.pairs import open_pairs
 from train.places import open_places
 from train.recipes import PRESETS, RECIPES, Recipe, get
@@ -95,7 +95,10 @@ def run(args: argparse.Namespace) -> Path:
     settings = replace(settings, steps=args.steps) if args.steps else settings
     settings = _paced(settings, recipe, data, out, args.minutes) if args.minutes else settings
     torch.manual_seed(settings.seed)
-    model = train(settings, recipe.load()(settings, data), out)
+    method = recipe.load()(settings, data)
+    model = train(settings, method, out)
+    if not is_main(method):
+        return out
     model.save_pretrained(out / "model")  # type: ignore[operator]
     print(f"weights: {out / 'model'}")
     if not args.no_evaluation and args.recipe in zoo.ZOO:

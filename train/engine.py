@@ -6,6 +6,7 @@ resumed ends with the weights of an unbroken one.
 
 import json
 import math
+import os
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -65,6 +66,11 @@ def cosine(step: int, settings: Settings) -> float:
         return (step + 1) / warmup
     share = (step - first - warmup) / max(1, last - first - warmup)
     return 0.01 + (0.99 if number == 0 else 0.33) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def is_main(method: Method) -> bool:
+    """Whether this process writes: the only one, or the first of several."""
+    return bool(getattr(method, "main", True))
 
 
 def generator_of(seed: int, step: int) -> torch.Generator:
@@ -140,10 +146,12 @@ def train(
         log_every: steps between lines of the log.
     """
     out.mkdir(parents=True, exist_ok=True)
+    main = is_main(method)
     average = Average(method.modules[method.averaged], settings.average)
     checkpoint = out / "checkpoint.pt"
     start = resume(checkpoint, settings, method, average) if checkpoint.is_file() else 0
-    write_json(out / "settings.json", asdict(settings))
+    if main:
+        write_json(out / "settings.json", asdict(settings))
     base = {name: [g["lr"] for g in o.param_groups] for name, o in method.optimisers.items()}
     if start:
         base = {name: [g["initial_lr"] for g in o.param_groups] for name, o in method.optimisers.items()}
@@ -152,7 +160,8 @@ def train(
     schedule = getattr(method, "schedule", cosine)
     began = saved = time.monotonic()
     sums: dict[str, float] = {}
-    with (out / "log.jsonl").open("a") as log, tqdm(total=settings.steps, initial=start, desc=settings.recipe) as bar:
+    told = tqdm(total=settings.steps, initial=start, desc=settings.recipe, disable=not main)
+    with (out / "log.jsonl" if main else Path(os.devnull)).open("a") as log, told as bar:
         for step in range(start, settings.steps):
             for name, optimiser in method.optimisers.items():
                 for group, rate in zip(optimiser.param_groups, base[name], strict=True):
@@ -171,7 +180,7 @@ def train(
                 log.flush()
                 sums = {}
             due = time.monotonic() - saved > 60 * checkpoint_minutes or step + 1 == settings.steps
-            if due and getattr(method, "main", True):
+            if due and main:
                 save_checkpoint(checkpoint, step + 1, settings, method, average)
                 saved = time.monotonic()
     module = method.modules[method.averaged]
