@@ -85,7 +85,8 @@ LIMITS: dict[str, str] = {
     "depth-world": "Metres assume a camera 1.6–3 m above the ground; thin things and glass are often wrong.",
     "xfork-world": (
         "What the panorama does not show (roofs, what lies behind façades) is invented or blurred; colours are those "
-        "of the world's sensors. Meant for full panoramas with ±45° of elevation."
+        "of the world's sensors. Photographs were shown only in the last part of the training, from 70° on: what lies "
+        "outside of them is a guess, and `Synthesis.seen` says where that is."
     ),
     "xfork-ground-world": (
         "A tile does not show façades: they are invented or blurred. The camera is taken to stand 2.5 m above "
