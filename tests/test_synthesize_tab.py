@@ -66,7 +66,16 @@ def test_a_place_of_a_generated_world_is_compared_with_the_truth(client, panoram
     assert made.metres == pytest.approx(64, rel=1e-3) and Path(value(png)).suffix == ".png"
     assert len(Path(value(world)).read_text().split()) == 6
     plain, *_ = client.predict(handle_file(str(panorama)), method="bird-eye", api_name="/synthesize")
-    assert "SSIM" not in plain
+    assert "SSIM" not in plain and "faded" not in plain
+
+
+def test_what_a_photograph_does_not_show_is_faded(client):
+    photograph = handle_file(str(Path(__file__).parents[1] / "examples" / "photo.jpg"))
+    note, pair, classes, *_, png, _, _, _ = client.predict(photograph, method="xfork-world", api_name="/synthesize")
+    assert "what is faded lies outside the picture" in note
+    shown, drawn = (AerialView.open(path).image[:, -20:].mean() for path in (value(pair)[1], value(png)))
+    assert shown > drawn + 0.1
+    assert AerialView.open(value(classes)).image[:, -20:].mean() > 0.5
 
 
 def test_an_uploaded_truth_is_used(client, panorama):

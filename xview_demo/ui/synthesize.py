@@ -11,6 +11,7 @@ import numpy as np
 from xview_demo import AerialView, GroundView, metrics, viz, zoo
 from xview_demo.geometry.geodesy import latlon_to_enu
 from xview_demo.georeference import write_geotiff
+from xview_demo.outputs import Segmentation
 from xview_demo.ui import common, places
 from xview_demo.ui.segment import AERIAL, GROUND
 
@@ -201,17 +202,15 @@ def _handler(geo: "GeoLocalizer") -> Any:
         known = _truth(view, truth, world, biome)
         beside = geo.synthesize(view, method=FLAT[kind]).view if known is None else known
         note = _note(result, seconds, view, known)
-        classes = result.segmentation
         shape = _shape(result.view)
-        pictures = viz.resize(viz.to_array(beside), *shape), viz.resize(_shown(result), *shape)
+        pictures = viz.resize(viz.to_array(beside), *shape), viz.resize(_shown(result, result.view), *shape)
         label = "By geometry  |  synthetic" if known is None else "Truth  |  synthetic"
         return (
             note,
             gr.update(value=pictures, label=label),
-            None if classes is None else viz.resize(classes.colours(), *shape),
-            "" if classes is None else common.shares(classes.areas),
+            *_classes(result, shape),
             gr.update(visible=True),
-            gr.update(visible=classes is not None),
+            gr.update(visible=result.segmentation is not None),
             *_files(result.view, north=isinstance(view, AerialView) or view.heading is not None),
             gr.update(visible=False),
         )
@@ -248,7 +247,7 @@ def _comparer(geo: "GeoLocalizer") -> Any:
                 told(0, 1)
                 result, seconds = _timed(geo, view, names[number], _options(seed, steps, guidance, told))
                 like = "" if known is None else f", {_likeness(result.view, known)}"
-                shown.append((_shown(result), f"{names[number]}, {seconds:.1f} s{like}"))
+                shown.append((_shown(result, result.view), f"{names[number]}, {seconds:.1f} s{like}"))
         except Stop:
             return _stopped(2)
         if known is not None:
@@ -326,10 +325,19 @@ def _shape(view: Any) -> tuple[int, int]:
     return round(SIZE * rows / columns), SIZE
 
 
-def _shown(result: "Synthesis") -> np.ndarray:
-    """A synthetic view as the page shows it: faded where the camera did not look."""
-    picture = viz.to_array(result.view)
-    return picture if result.seen is None else viz.veiled(picture, result.seen)
+def _shown(result: "Synthesis", picture: Any) -> np.ndarray:
+    """A synthetic view, or its classes, as the page shows them: faded where the camera did not look."""
+    array = viz.to_array(picture)
+    return array if result.seen is None else viz.veiled(array, result.seen)
+
+
+def _classes(result: "Synthesis", shape: tuple[int, int]) -> tuple[np.ndarray | None, str]:
+    """The classes of a synthetic view and their shares, of what the camera looked towards."""
+    found = result.segmentation
+    if found is None:
+        return None, ""
+    looked = found if result.seen is None else Segmentation(found.labels[result.seen][None])
+    return viz.resize(_shown(result, found.colours()), *shape), common.shares(looked.areas)
 
 
 def _likeness(view: Any, known: "Tensor") -> str:
