@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from xview_demo import evaluation, metrics, zoo
+from xview_demo.composed import composed
 from xview_demo.data import read_world
 from xview_demo.errors import XViewError
 from xview_demo.evaluation.cost import cost
@@ -59,8 +60,12 @@ def test_a_perfect_matcher_scores_perfectly(matcher):
     covers[0, 0] = True
     overlapping = match(matcher, replace(found, covers=covers), "known")
     assert overlapping["hit_rate"] == 10 and "hit_rate" not in known
+    assert "listed" not in known and unknown["listed"] == unknown["listed_of_right"] == 100
+    assert match(composed(matcher), found, "unknown")["listed"] == 100
     lost = Descriptors(north.flip(0), own.flip(0), gallery, headings, np.eye(10, 40, dtype=bool))
     assert match(matcher, lost, "known")["r@1"] == 0
+    missed = match(matcher, lost, "unknown")
+    assert missed["listed"] < 60 and missed["listed_of_right"] is None
     with pytest.raises(XViewError, match="known or unknown"):
         match(matcher, found, "north")
 
@@ -148,7 +153,7 @@ def test_a_narrow_view_is_masked_and_still_matched(matcher):
     assert torch.equal(wide.gallery, narrow.gallery) and not torch.equal(wide.own, narrow.own)
     assert wide.away.shape == (3, 5) and wide.away[0, 0] <= 3
     result = evaluation.evaluate_matching(matcher, heading="unknown", fov=90, protocol=TINY)
-    assert result["fov"] == 90 and result["n"] == 3 and "metre_error" in result
+    assert result["fov"] == 90 and result["n"] == 3 and "metre_error" in result and "listed" not in result
     with pytest.raises(XViewError, match="field of view"):
         evaluation.evaluate_matching(matcher, fov=0, protocol=TINY)
 

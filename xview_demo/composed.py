@@ -73,6 +73,11 @@ class Composed:
         """Set the matcher's temperatures."""
         self.matcher.calibrate(known, unknown)
 
+    def invariants(self, descriptors: Tensor) -> Tensor | None:
+        """What the matcher's first stage compares; None without such a stage."""
+        of = getattr(self.matcher, "invariants", None)
+        return None if of is None else of(descriptors)
+
     def pictures(self, needs: Sequence[str], strip: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """The pictures (B, 3, 256, 256) in [0, 1] of `needs`: "synthetic", and its "segmentation" in colours."""
         if not needs:
