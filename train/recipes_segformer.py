@@ -28,8 +28,8 @@ SEGFORMER: dict[str, Recipe] = {
         "segmentation of aerial tiles: U-Net, ResNet-18, on the labels of segformer-world",
         "segformer:PseudoLabelMethod",
         Settings(
-            "unet-pseudo-world", steps=3600, batch=16, learning_rate=1e-3, model={"view": "aerial", "reduce": 2},
-            options={"crop": 224, "scale": 0.1, "colour": 0.3, "teacher": "segformer-world"},
+            "unet-pseudo-world", steps=6000, batch=16, learning_rate=1e-3, model={"view": "aerial"},
+            options={"crop": 160, "scale": 0.1, "colour": 0.2, "teacher": "segformer-world"},
         ),
         {"steps": 2, "batch": 2, "options": {"crop": 96, "teacher": "tiny"}},
     ),

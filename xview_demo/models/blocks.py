@@ -74,7 +74,6 @@ class UNet(nn.Module):
         channels: decoder channels, one per stage.
         elevation: add a fourth input channel that runs from 1 (top row) to -1 (bottom row).
         scalars: numbers that are estimated for the picture as a whole.
-        reduce: the network reads the picture averaged over squares of so many pixels; only the last step sees them all.
     """
 
     mean: Tensor
@@ -88,7 +87,6 @@ class UNet(nn.Module):
         channels: tuple[int, ...],
         elevation: bool = False,
         scalars: int = 0,
-        reduce: int = 1,
     ) -> None:
         super().__init__()
         import segmentation_models_pytorch as smp
@@ -111,7 +109,7 @@ class UNet(nn.Module):
         if scalars:
             pooled = 2 * self.encoder.out_channels[-1]
             self.overall = nn.Sequential(nn.Linear(pooled, 128), nn.ReLU(), nn.Linear(128, scalars))
-        self.elevation, self.reduce, self.multiple = elevation, reduce, reduce * 2**depth
+        self.elevation, self.multiple = elevation, 2**depth
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -137,11 +135,8 @@ class UNet(nn.Module):
         if down or right:
             x = F.pad(x, (0, right, 0, down), mode="replicate")
         x = x.contiguous(memory_format=torch.channels_last)
-        features = self.encoder(x if self.reduce == 1 else F.avg_pool2d(x, self.reduce))
-        y = self.decoder(features)
-        if self.reduce > 1:
-            y = F.interpolate(y, scale_factor=float(self.reduce), mode="bilinear", align_corners=False)
-        y = self.head(torch.cat((y, self.detail(x)), 1))
+        features = self.encoder(x)
+        y = self.head(torch.cat((self.decoder(features), self.detail(x)), 1))
         overall = None
         if self.overall is not None:
             edge = left // self.multiple

@@ -10,7 +10,6 @@ cut at stride 16, its last features joined by the picture at full resolution.
 | decoder | 128, 64, 32, 16 | the same |
 | output | (B, 8, 128, 512) logits | (B, 8, 256, 256) logits |
 
-The bundled aerial model reads the tile at 0.5 m/px (`reduce=2`) and meets the full resolution in its last step.
 Any other size works. A full panorama is continued beyond its seam by 32 columns when it is evaluated.
 """
 
@@ -31,7 +30,6 @@ class UNetSegmenter(HubModel):
         depth: encoder stages.
         channels: decoder channels, one per stage.
         seam: columns by which a full panorama is continued on each side.
-        reduce: pixels averaged before the network, whose last step alone sees the full resolution.
     """
 
     def __init__(
@@ -42,13 +40,12 @@ class UNetSegmenter(HubModel):
         depth: int = 4,
         channels: tuple[int, ...] = (128, 64, 32, 16),
         seam: int = 32,
-        reduce: int = 1,
     ) -> None:
         super().__init__()
         if view not in ("ground", "aerial"):
             raise ValueError(f"view is {view!r}: use 'ground' or 'aerial'.")
         self.view, self.seam = view, seam
-        self.unet = UNet(classes, encoder, depth, channels, elevation=view == "ground", reduce=reduce)
+        self.unet = UNet(classes, encoder, depth, channels, elevation=view == "ground")
 
     def forward(self, image: Tensor, panorama: bool | None = None, rows: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) in [0, 1] → logits (B, classes, H, W).
