@@ -66,7 +66,10 @@ def table() -> str:
 
 def ladder() -> str:
     """The table of the source systems' matchers, in Markdown."""
-    lines = ["| model | what it compares | R@1 | R@10 | R@1 % of the tiles | R@1, heading unknown |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| model | what it compares | R@1 | R@10 | R@1 % of the tiles | R@1, heading unknown |",
+        "|---|---|---|---|---|---|",
+    ]
     for name in LADDER:
         card = zoo.CARDS / f"{name}.md"
         if card.is_file():
