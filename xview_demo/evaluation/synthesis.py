@@ -61,35 +61,60 @@ class Judge:
         return labels, features
 
     @torch.inference_mode()
-    def described(self, views: Tensor) -> tuple[Tensor, np.ndarray]:
-        """Descriptors (N, D) of the matcher, and pooled features (N, C) of the segmenter, of uint8 views."""
-        parts = [part.float() / 255 for part in views.split(PART)]
-        codes = torch.cat([self.describe(image) for image in parts])
-        return codes, np.concatenate([_pooled(self.look(image)[1]) for image in parts])
+    def compare(self, drawn: dict[str, Tensor], truth: Tensor, classes: Tensor) -> dict[str, dict[str, Any]]:
+        """The numbers of each method: uint8 views by name, true views and classes, all (N, …).
 
-    @torch.inference_mode()
-    def compare(
-        self, drawn: Tensor, truth: Tensor, classes: Tensor, known: tuple[Tensor, np.ndarray]
-    ) -> dict[str, Any]:
-        """The numbers of one method: uint8 views, true views and classes, and what `described` gives of the truth."""
-        found: dict[str, list[np.ndarray]] = {"psnr": [], "ssim": [], "perceptual": [], "lpips": []}
-        matrix, codes, pooled = np.zeros((len(CLASSES), len(CLASSES)), np.int64), [], []
-        for a, b, labels in zip(drawn.split(PART), truth.split(PART), classes.split(PART), strict=True):
-            x, y = a.float() / 255, b.float() / 255
-            found["psnr"].append(metrics.psnr(x, y))
-            found["ssim"].append(metrics.ssim(x, y))
-            (predicted, seen), (_, wanted) = self.look(x), self.look(y)
-            found["perceptual"].append(unit_distance(seen, wanted).numpy())
-            if self.lpips is not None:
-                found["lpips"].append(self.lpips(x, y).numpy())
-            matrix += metrics.confusion(predicted.numpy(), labels.numpy(), len(CLASSES))
-            codes.append(self.describe(x))
-            pooled.append(_pooled(seen))
-        rank = metrics.ranks((torch.cat(codes) @ known[0].T).numpy(), np.arange(len(truth)), ties="half")
-        result = {name: float(np.concatenate(values).mean()) for name, values in found.items() if values}
-        result |= {"frechet": frechet(np.concatenate(pooled), known[1]), "miou": metrics.miou(matrix)}
-        result["retrieval_r@1"] = metrics.recall_at(rank, 1)
-        return result if self.fid is None else result | {"fid": fid(drawn, truth, self.fid)}
+        The truth is looked at once, in parts, together with what each method made of it.
+        """
+        found = {name: _Found() for name in drawn}
+        codes, pooled = [], []
+        for start in range(0, len(truth), PART):
+            part = slice(start, start + PART)
+            y = truth[part].float() / 255
+            _, wanted = self.look(y)
+            codes.append(self.describe(y))
+            pooled.append(_pooled(wanted))
+            for name, views in drawn.items():
+                self._add(found[name], views[part].float() / 255, y, classes[part], wanted)
+        known, features = torch.cat(codes), np.concatenate(pooled)
+        results = {name: of.summary(known, features) for name, of in found.items()}
+        if self.fid is not None:
+            for name, views in drawn.items():
+                results[name]["fid"] = fid(views, truth, self.fid)
+        return results
+
+    def _add(self, found: "_Found", x: Tensor, y: Tensor, classes: Tensor, wanted: list[Tensor]) -> None:
+        """Compare a part of a method's views with the true ones, whose features are known."""
+        predicted, seen = self.look(x)
+        found.add("psnr", metrics.psnr(x, y))
+        found.add("ssim", metrics.ssim(x, y))
+        found.add("perceptual", unit_distance(seen, wanted).numpy())
+        if self.lpips is not None:
+            found.add("lpips", self.lpips(x, y).numpy())
+        found.matrix += metrics.confusion(predicted.numpy(), classes.numpy(), len(CLASSES))
+        found.codes.append(self.describe(x))
+        found.pooled.append(_pooled(seen))
+
+
+@dataclass
+class _Found:
+    """What is known of a method's views so far."""
+
+    values: dict[str, list[np.ndarray]] = field(default_factory=dict)  # metric → a number for each view, in parts
+    matrix: np.ndarray = field(default_factory=lambda: np.zeros((len(CLASSES), len(CLASSES)), np.int64))
+    codes: list[Tensor] = field(default_factory=list)
+    pooled: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, metric: str, values: np.ndarray) -> None:
+        """Numbers of a part."""
+        self.values.setdefault(metric, []).append(values)
+
+    def summary(self, known: Tensor, features: np.ndarray) -> dict[str, Any]:
+        """The method's numbers, given descriptors and pooled features of the true views."""
+        rank = metrics.ranks((torch.cat(self.codes) @ known.T).numpy(), np.arange(len(known)), ties="half")
+        result = {name: float(np.concatenate(values).mean()) for name, values in self.values.items()}
+        result |= {"frechet": frechet(np.concatenate(self.pooled), features), "miou": metrics.miou(self.matrix)}
+        return result | {"retrieval_r@1": metrics.recall_at(rank, 1)}
 
 
 def _pooled(features: list[Tensor]) -> np.ndarray:
@@ -192,11 +217,10 @@ def _judged(
     floor = "mean-tile" if judge.view == AERIAL else "mean-panorama"
     outputs = {floor: (mean * 255).round().byte().expand_as(truth)}
     outputs |= {name: torch.cat(draft.drawn) for name, draft in drafts.items()}
-    known = judge.described(truth)
     return {
         "model": ",".join(drafts), "n": len(truth), "seeds": protocol.seeds, "view": judge.view,
         "chance": metrics.chance_recall(len(truth)),
-        "methods": {name: judge.compare(x, truth, classes, known) for name, x in outputs.items()},
+        "methods": judge.compare(outputs, truth, classes),
     }  # fmt: skip
 
 
