@@ -1,4 +1,7 @@
-"""`Gallery`: the tiles of an area with their coordinates and descriptors, encoded once, kept on disk, searched exactly.
+"""`Gallery`: the tiles of an area with their coordinates and descriptors, encoded once, kept on disk, searched.
+
+The search is exact. Only where all headings of a view are tried in more than `FIRST_STAGE` tiles does a first stage,
+which no turn of the camera changes, choose the tiles that are compared.
 
 A gallery's folder holds `gallery.json` (what it is and which encoder made it), `descriptors.safetensors`
 (`descriptors` (N, D) float32), `tiles.parquet` (name, latitude, longitude, metres_per_pixel, heading, file) and, for

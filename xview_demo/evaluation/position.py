@@ -202,16 +202,17 @@ def calibrate_position(net: Any, protocol: Protocol | None = None, world: Any = 
 def fit_density(logits: Tensor, truth: Tensor) -> tuple[float, float]:
     """Temperature and even share under which the true cells (N,) of logits (N, cells) are the most likely."""
     from scipy.optimize import minimize
+    from scipy.special import expit
 
     values, index = logits.double(), truth.long()[:, None]
 
     def loss(x: np.ndarray) -> float:
         inside = (values / float(np.exp(x[0]))).log_softmax(1).gather(1, index)[:, 0].exp()
-        even = 1 / (1 + float(np.exp(-x[1])))
+        even = float(expit(x[1]))
         return float(-((1 - even) * inside + even / values.shape[1]).clamp_min(1e-30).log().mean())
 
     best = minimize(loss, np.array([0.0, -3.0]), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-5})
-    temperature, even = float(np.exp(best.x[0])), float(1 / (1 + np.exp(-best.x[1])))
+    temperature, even = float(np.exp(best.x[0])), float(expit(best.x[1]))
     return float(np.clip(temperature, 0.02, 50)), float(np.clip(even, 0, 0.9))
 
 
