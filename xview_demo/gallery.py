@@ -399,15 +399,10 @@ class Gallery:
             shape = self._invariants(scorer, turned) if len(reference) > FIRST_STAGE else None
             if shape is None:
                 scores, headings = scorer.score(turned, reference)
-                return scores.float().cpu(), headings.float().cpu()
-            alike = shape @ (self._turnless[1] if kept is None else self._turnless[1][kept]).T
-            count = round(SHORTLIST * len(reference))
-            scores, headings = torch.empty(alike.shape), torch.full(alike.shape, math.nan)
-            for row, listed in enumerate(alike.topk(count, dim=1).indices):
-                found, angles = scorer.score(turned[row : row + 1], reference[listed])
-                scores[row] = found.min()
-                scores[row, listed], headings[row, listed] = found[0].float(), angles[0].float()
-            return scores, headings
+            else:
+                tiles = self._turnless[1] if kept is None else self._turnless[1][kept]
+                scores, headings = _staged(turned, reference, scorer, shape @ tiles.T)
+        return scores.float().cpu(), headings.float().cpu()
 
     def _invariants(self, scorer: Any, query: torch.Tensor) -> torch.Tensor | None:
         """What no turn changes, of queries (Q, K); that of the tiles is computed once and kept in `_turnless`."""
@@ -422,6 +417,18 @@ class Gallery:
     def _turnless(self) -> list[Any]:
         """A scorer, and the invariants (N, K) of the tiles by it."""
         return [None, None]
+
+
+def _staged(
+    query: torch.Tensor, reference: torch.Tensor, scorer: Scorer, alike: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores and headings (Q, N), compared only with the tiles that are most `alike` (Q, N); the rest score no more."""
+    scores, headings = torch.empty(alike.shape), torch.full(alike.shape, math.nan)
+    for row, listed in enumerate(alike.topk(round(SHORTLIST * len(reference)), dim=1).indices):
+        found, angles = scorer.score(query[row : row + 1], reference[listed])
+        scores[row] = found.min()
+        scores[row, listed], headings[row, listed] = found[0].float(), angles[0].float()
+    return scores, headings
 
 
 def _encode(
