@@ -13,7 +13,6 @@ from xview_demo.localizer import OPTIONAL, PARTS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-MARKS = {"models": ("<!-- models -->\n", "<!-- /models -->"), "ladder": ("<!-- ladder -->\n", "<!-- /ladder -->")}
 RUNGS = (("known", "R@1 %"), ("known", "R@10 %"), ("known", "R@1% %"), ("unknown", "R@1 %"))  # of the ladder's table
 HEADLINES = {
     "matching": {"R@1 %": "R@1 {} %", "median heading error °": "median heading error {}°"},
@@ -82,7 +81,8 @@ def ladder() -> str:
 
 def updated(readme: str) -> str:
     """The README with its tables made anew."""
-    for made, (start, end) in ((table(), MARKS["models"]), (ladder(), MARKS["ladder"])):
+    for name, made in (("models", table()), ("ladder", ladder())):
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, _, rest = readme.partition(start)
         readme = before + start + made + end + rest.partition(end)[2]
     return readme

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from xview_demo.geometry import pixel_grid, resize
@@ -13,13 +12,6 @@ STRIP = (128, 512)  # rows and columns of a synthetic panorama, ±45°
 AERIAL_SCALE = 0.25  # metres per pixel at which tiles are segmented
 LARGEST_SIDE = 2048  # pixels of an aerial picture that is segmented
 PIXELS_PER_DEGREE = 512 / 360  # at which ground views are segmented and measured
-
-
-def enlarge(image: Tensor, height: int, width: int) -> Tensor:
-    """(B, C, H, W) at another size, anti-aliased where it is smaller."""
-    if image.shape[-2:] == (height, width):
-        return image
-    return F.interpolate(image, (height, width), mode="bilinear", align_corners=False, antialias=True)
 
 
 def aerial_frame(view: AerialView) -> Tensor:

@@ -18,8 +18,9 @@ from xview_demo import zoo
 from xview_demo.composed import Composed
 from xview_demo.errors import ModelError
 from xview_demo.files import atomic_path, write_json
-from xview_demo.frames import STRIP, TILE_METRES, TILE_PIXELS, aerial_frame, enlarge, ground_frame, looked_towards
+from xview_demo.frames import STRIP, TILE_METRES, TILE_PIXELS, aerial_frame, ground_frame, looked_towards
 from xview_demo.gallery import Gallery
+from xview_demo.geometry import resize
 from xview_demo.geometry.regions import Region
 from xview_demo.locating import Locating
 from xview_demo.models.hub import digest
@@ -299,7 +300,7 @@ class GeoLocalizer(Locating):
         query = self._query(view, model.needs)
         drawn = self._run(model.draw, query, Sampling(seed=seed, **sampling))
         shape = (TILE_PIXELS, TILE_PIXELS) if model.draws == "aerial" else STRIP
-        image = enlarge(drawn.image.float(), *shape)[0].clamp(0, 1).cpu()
+        image = resize(drawn.image.float(), *shape)[0].clamp(0, 1).cpu()
         made: Any = GroundView(image, "equirectangular", 0.0, 360.0, 90.0, latlon=view.latlon, source=view.source)
         seen = None
         if model.draws == "aerial":
@@ -307,7 +308,7 @@ class GeoLocalizer(Locating):
             seen = looked_towards(query.mask[0], TILE_PIXELS)
         segmentation = None
         if drawn.labels is not None:
-            segmentation = _segmentation(enlarge(drawn.labels.float(), *shape).softmax(1)[0])
+            segmentation = _segmentation(resize(drawn.labels.float(), *shape).softmax(1)[0])
         elif hasattr(model, "save_pretrained") and f"segmentation_{model.draws}" in self.names:
             segmentation = self.segment(made)
         return Synthesis(made, segmentation, name, seen)
@@ -345,7 +346,7 @@ class GeoLocalizer(Locating):
             raise ModelError(f"{model!r} segments {net.view} views, not {reads} ones: choose another.")
         _, scores = self._run(net.predict, image[None].to(self.device), **options)
         if height * width <= LARGEST:
-            return _segmentation(enlarge(scores, height, width)[0])
+            return _segmentation(resize(scores, height, width)[0])
         labels = scores[0].argmax(0)[None, None].float()
         return Segmentation(F.interpolate(labels, (height, width))[0, 0].byte().cpu().numpy())
 
