@@ -168,12 +168,29 @@ def test_a_data_set_is_measured_and_drawn(matcher, tmp_path):
     assert Image.open(tmp_path / "figures" / "worst.png").width > 600
 
 
+def test_a_narrow_view_has_a_temperature_of_its_own(tmp_path):
+    matcher = AzimuthMatcher(channels=4, widths=(8, 8, 16, 16)).eval()
+    fitted = evaluation.calibrate(matcher, TINY)
+    assert list(fitted)[:2] == ["known, 360°", "unknown, 360°"] and len(fitted) == 2 * len(matcher.fields)
+    matcher.calibrate({360.0: (0.1, 0.2), 180.0: (0.3, 0.4), 90.0: (0.5, 0.6)})
+    matcher.save_pretrained(tmp_path)
+    matcher = AzimuthMatcher.from_pretrained(tmp_path)
+    query = torch.ones(5, matcher.channels, matcher.bins)
+    for row, bins in enumerate((64, 32, 16, 8, 48)):  # 360, 180, 90, 45 and 270°
+        query[row, :, bins:] = 0
+    assert matcher.temperature(query.flatten(1), True)[:4].tolist() == pytest.approx([0.1, 0.3, 0.5, 0.5])
+    between = matcher.temperature(query.flatten(1), False)
+    assert between[:4].tolist() == pytest.approx([0.2, 0.4, 0.6, 0.6]) and 0.2 < between[4] < 0.4
+    other = BirdEyeCorrelation(calibration=(0.1, 0.2))
+    assert other.temperature(query, False).tolist() == pytest.approx([0.2] * 5)
+
+
 def test_reranking_keeps_the_rest_in_its_place(matcher):
     dense = BirdEyeCorrelation(headings=8)
     found = describe(matcher, TINY)
     for heading in ("known", "unknown"):
         first = search(matcher, found, heading)
-        again = rerank(dense, matcher, first, describe(dense, TINY), heading, k=2)
+        again = rerank(dense, first, describe(dense, TINY), heading, k=2)
         before, after = (np.argsort(-s.scores, 1, kind="stable") for s in (first, again))
         assert np.array_equal(before[:, 2:], after[:, 2:]) and np.array_equal(np.sort(before), np.sort(after))
         assert ((again.confidence > 0) & (again.confidence <= 1)).all()

@@ -212,10 +212,9 @@ def _matching(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, 
     protocol = TINY if smoke else evaluation.Protocol()
     model = with_helpers(model, tiny=smoke)
     results: dict[str, Any] = {"calibration": evaluation.calibrate(model, TINY if smoke else None)}
-    narrow = (180.0, 90.0, 70.0) if name == "azimuth-world" else ()  # the one that is trained for it
-    described = describe_each(model, protocol, (360.0, *narrow))
+    described = describe_each(model, protocol, model.fields)
     rows: list[Row] = []
-    for heading, fov in (("known", 360.0), ("unknown", 360.0), *(("unknown", fov) for fov in narrow)):
+    for heading, fov in (("known", model.fields[0]), *(("unknown", fov) for fov in model.fields)):
         result = {"model": name, "seeds": protocol.seeds, "fov": fov, **match(model, described[fov], heading)}
         results[f"heading {heading}, {fov:g}°"] = result
         command = f"xview evaluate matching --model {name} --heading {heading}"

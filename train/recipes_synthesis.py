@@ -98,8 +98,8 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis: latent diffusion; its autoencoder and vision tower are trained first, in the same run",
         "diffusion:DiffusionMethod",
         Settings(
-            "clip-diffusion-world", steps=2600, batch=16, learning_rate=4e-4, weight_decay=0.01, model=DIFFUSION,
-            options={"first": 0.35},
+            "clip-diffusion-world", steps=3200, batch=16, learning_rate=4e-4, weight_decay=0.01, model=DIFFUSION,
+            options={"first": 0.28},
         ),
         _smoke(first=0.5, crop=32),
     ),

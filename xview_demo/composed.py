@@ -4,7 +4,7 @@ Matchers of the source systems look at the query's synthetic aerial view and at 
 `Composed` makes them, so that every matcher is used in the same way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +35,9 @@ class Composed:
         return getattr(self.matcher, "turns", 1)
 
     @property
-    def calibration(self) -> tuple[float, float]:
-        """The matcher's temperatures, heading known and unknown."""
-        return self.matcher.calibration
+    def fields(self) -> tuple[float, ...]:
+        """Fields of view that the matcher is calibrated for."""
+        return self.matcher.fields
 
     def encode_ground(self, strip: Tensor, mask: Tensor | None = None) -> Tensor:
         """Strips (B, 3, H, W) and masks (B, 1, H, W) → descriptors (B, D) in the strips' own frame."""
@@ -69,9 +69,13 @@ class Composed:
         """The matcher's best scores and headings (Q, N) of what `encode_turned` gives."""
         return self.matcher.score(query, reference)
 
-    def calibrate(self, known: float, unknown: float) -> None:
+    def calibrate(self, fitted: Mapping[float, tuple[float, float]]) -> None:
         """Set the matcher's temperatures."""
-        self.matcher.calibrate(known, unknown)
+        self.matcher.calibrate(fitted)
+
+    def temperature(self, query: Tensor, known: bool) -> Tensor:
+        """The matcher's temperatures (Q,) of what `encode_ground` or `encode_turned` gives."""
+        return self.matcher.temperature(query, known)
 
     def invariants(self, descriptors: Tensor) -> Tensor | None:
         """What the matcher's first stage compares; None without such a stage."""

@@ -422,7 +422,7 @@ class GeoLocalizer(Locating):
         encode = self._composed().encode_turned if view.heading is None else self._composed().encode_ground
         query = torch.from_numpy(self._described(view, encode))
         scorer: Any = matcher if view.heading is None else _Known(matcher, view.heading)
-        return query, scorer, float(matcher.calibration[0 if view.heading is not None else 1])
+        return query, scorer, float(matcher.temperature(query, view.heading is not None)[0])
 
 
 def _present(parts: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from xview_demo.geometry import columns_within, roll_columns
 from xview_demo.geometry.geodesy import distance_m
 
 STRIP, TILE = (64, 256), (96, 96)  # pixels of the small pictures
+HEADINGS = ("known", "unknown")
 
 
 @dataclass
@@ -167,12 +168,13 @@ class Searched:
     scores: np.ndarray  # (Q, N)
     headings: np.ndarray | None  # (Q, N) degrees; None where they were known
     confidence: np.ndarray  # (Q,) probability of the best tile
+    temperature: np.ndarray  # (Q,) under which the softmax of the scores gave it
     listed: np.ndarray | None = None  # (Q,) bool, whether a large gallery's first stage would keep the query's tile
 
 
 def search(matcher: Any, found: Descriptors, heading: str) -> Searched:
     """Compare encoded queries with the gallery; `heading` is "known" or "unknown"."""
-    if heading not in ("known", "unknown"):
+    if heading not in HEADINGS:
         raise XViewError(f"heading is {heading!r}: use known or unknown.")
     known = heading == "known"
     if known and np.isnan(found.headings).any():
@@ -180,9 +182,11 @@ def search(matcher: Any, found: Descriptors, heading: str) -> Searched:
     scores, headings = (
         (matcher.aligned(found.north, found.gallery), None) if known else matcher.score(found.own, found.gallery)
     )
-    best = (scores.double() / matcher.calibration[0 if known else 1]).softmax(1).amax(1)
+    temperature = matcher.temperature(found.north if known else found.own, known)
+    best = (scores.double() / temperature[:, None]).softmax(1).amax(1)
     listed = None if known else shortlisted(matcher, found)
-    return Searched(scores.numpy(), None if headings is None else headings.numpy(), best.numpy(), listed)
+    angles = None if headings is None else headings.numpy()
+    return Searched(scores.numpy(), angles, best.numpy(), temperature.numpy(), listed)
 
 
 def shortlisted(matcher: Any, found: Descriptors) -> np.ndarray | None:
@@ -276,7 +280,7 @@ def evaluate_matching(
         from xview_demo.evaluation import reranking
 
         dense, result["rerank"] = model_of(rerank, "matching")
-        searched = reranking.rerank(dense, matcher, searched, described(dense), heading)
+        searched = reranking.rerank(dense, searched, described(dense), heading)
     result |= recalled(searched, found)
     if figures is not None:
         from xview_demo.evaluation.retrieval_figures import write_figures
@@ -286,10 +290,11 @@ def evaluate_matching(
 
 
 def calibrate(matcher: Any, protocol: Protocol | None = None, world: Any = None) -> dict[str, float]:
-    """Fit the matcher's two temperatures on validation worlds (500 queries, 2,000 tiles)."""
+    """Fit a matcher's temperatures, of each of its fields of view, on validation worlds (500 queries, 2,000 tiles)."""
     protocol = protocol or Protocol(first_seed=VALIDATION, worlds=20, queries=25, tiles=100, size=700.0)
-    found = describe(matcher, protocol, None, world)
-    known = fit_temperature(matcher.aligned(found.north, found.gallery).numpy(), found.truth)
-    unknown = fit_temperature(matcher.score(found.own, found.gallery)[0].numpy(), found.truth)
-    matcher.calibrate(known, unknown)
-    return {"known": known, "unknown": unknown}
+    fitted = {}
+    for fov, found in describe_each(matcher, protocol, matcher.fields, None, world).items():
+        known = fit_temperature(matcher.aligned(found.north, found.gallery).numpy(), found.truth)
+        fitted[fov] = known, fit_temperature(matcher.score(found.own, found.gallery)[0].numpy(), found.truth)
+    matcher.calibrate(fitted)
+    return {f"{kind}, {fov:g}°": t for fov, pair in fitted.items() for kind, t in zip(HEADINGS, pair, strict=True)}

@@ -122,7 +122,7 @@ def evaluate_real_pairs(
     result = {"model": name, "seeds": None}
     if rerank is not None:
         dense, result["rerank"] = model_of(rerank, "matching")
-        searched = reranking.rerank(dense, matcher, searched, _described(dense, pairs), heading)
+        searched = reranking.rerank(dense, searched, _described(dense, pairs), heading)
     return result | recalled(searched, found)
 
 

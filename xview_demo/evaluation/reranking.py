@@ -13,15 +13,14 @@ from xview_demo.recognition.ranking import RERANKED
 
 @torch.inference_mode()
 def rerank(
-    dense: Any, matcher: Any, found: Searched, described: Descriptors, heading: str, k: int = RERANKED["aerial"],
+    dense: Any, found: Searched, described: Descriptors, heading: str, k: int = RERANKED["aerial"],
     progress: Progress | None = None,
 ) -> Searched:  # fmt: skip
     """What a search finds once the first `k` tiles of each query were judged anew.
 
     Args:
         dense: a `BirdEyeCorrelation` or what derives from it.
-        matcher: the first one.
-        found: by it.
+        found: by the first matcher.
         described: the same queries and tiles, by the dense one.
         heading: "known" or "unknown".
         k: tiles that are re-ranked; they keep their places before all others.
@@ -29,19 +28,18 @@ def rerank(
     """
     scores, headings = found.scores.copy(), None if found.headings is None else found.headings.copy()
     confidence = found.confidence.copy()
-    calibration = matcher.calibration[0 if heading == "known" else 1]
     queries = described.north if heading == "known" else described.own
     for n, query in enumerate(queries):
         rows = np.argsort(-found.scores[n], kind="stable")[:k]
         logits, angle = judged(dense, query, described.gallery, found, n, rows)
-        mass = np.exp((found.scores[n] - found.scores[n].max()) / calibration)
+        mass = np.exp((found.scores[n] - found.scores[n].max()) / found.temperature[n])
         confidence[n] = mass[rows].sum() / mass.sum() * float(logits.double().softmax(0).amax())
         scores[n, rows] = found.scores[n].max() + 1 + (logits - logits.min()).numpy()
         if headings is not None:
             headings[n, rows] = angle.numpy()
         if progress is not None:
             progress(n + 1, len(queries))
-    return Searched(scores, headings, confidence)
+    return Searched(scores, headings, confidence, found.temperature)
 
 
 def judged(

@@ -6,6 +6,7 @@ of a Hugging Face Hub repository.
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,7 +40,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="xview_demo", licen
         config = {"class": type(self).__name__, **keywords_of_model}
         return super().save_pretrained(save_directory, config=config, **keywords)
 
-    def keep(self, **values: tuple[float, ...]) -> None:
+    def keep(self, **values: Sequence[Any]) -> None:
         """Set constructor keywords that were fitted after training, here and in the configuration that is saved."""
         config: Any = self._hub_mixin_config
         for name, value in values.items():

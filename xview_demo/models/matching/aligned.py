@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xview_demo.errors import ModelError
-from xview_demo.models.hub import HubModel
+from xview_demo.models.matching.calibrated import Calibrated
 
 KINDS = ("synthetic", "segmentation")
 
 
-class AlignedMatcher(HubModel):
+class AlignedMatcher(Calibrated):
     """Base of those matchers; a family gives `describe_query` and `describe_reference`.
 
     Attributes:
@@ -69,10 +69,6 @@ class AlignedMatcher(HubModel):
     def forward(self, strip: Tensor, tile: Tensor, mask: Tensor | None = None, **made: Tensor) -> tuple[Tensor, Tensor]:
         """Descriptors of both views, each (B, D)."""
         return self.encode_ground(strip, mask, **made), self.encode_aerial(tile)
-
-    def calibrate(self, known: float, unknown: float) -> None:
-        """Set the temperatures and keep them in the configuration."""
-        self.keep(calibration=(known, unknown))
 
     @torch.no_grad()
     def aligned(self, query: Tensor, reference: Tensor) -> Tensor:

@@ -17,15 +17,17 @@ or north (aerial).
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xview_demo.geometry import polar_grid, sample
 from xview_demo.models.blocks import AzimuthBlock, pad_azimuth, standardise
-from xview_demo.models.hub import HubModel
+from xview_demo.models.matching.calibrated import FULL, Calibrated
 
 
 @lru_cache(maxsize=16)
@@ -77,7 +79,7 @@ class AzimuthEncoder(nn.Module):
         return self.head(F.relu(self.context_norm(x))).float()
 
 
-class AzimuthMatcher(HubModel):
+class AzimuthMatcher(Calibrated):
     """Two encoders with their own weights; `encode_ground`, `encode_aerial`, `score`.
 
     Args:
@@ -88,7 +90,10 @@ class AzimuthMatcher(HubModel):
         temperature: start value of the learned temperature of the training loss.
         calibration: temperatures that turn scores into probabilities with a known and with an unknown heading
             (fitted on validation seeds).
+        narrow: the same for views of less than a full turn: (degrees, known, unknown) each.
     """
+
+    fields = (FULL, 180.0, 90.0, 70.0)
 
     def __init__(
         self,
@@ -98,10 +103,12 @@ class AzimuthMatcher(HubModel):
         widths: tuple[int, ...] = (32, 64, 128, 160),
         temperature: float = 0.07,
         calibration: tuple[float, float] = (0.05, 0.05),
+        narrow: Sequence[Sequence[float]] = (),
     ) -> None:
         super().__init__()
         self.channels, self.columns, self.rows, self.bins = channels, columns, rows, columns // 4
         self.calibration = tuple(float(t) for t in calibration)
+        self.narrow = tuple(tuple(map(float, row)) for row in narrow)
         self.ground = AzimuthEncoder(4, tuple(widths), rows, channels)
         self.aerial = AzimuthEncoder(3, tuple(widths), rows, channels)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
@@ -178,9 +185,20 @@ class AzimuthMatcher(HubModel):
             return None
         return F.normalize(torch.fft.rfft(columns).abs().flatten(1), dim=1)
 
-    def calibrate(self, known: float, unknown: float) -> None:
-        """Set the temperatures and keep them in the configuration."""
-        self.keep(calibration=(known, unknown))
+    def calibrate(self, fitted: Mapping[float, tuple[float, float]]) -> None:
+        """Set the temperatures and keep them in the configuration; narrow views have their own."""
+        narrow = sorted(((fov, *pair) for fov, pair in fitted.items() if fov < FULL), reverse=True)
+        self.keep(calibration=fitted[FULL], narrow=narrow)
+
+    def temperature(self, query: Tensor, known: bool) -> Tensor:
+        """Temperatures (Q,), between those of the fitted fields of view for as many bins as a query sees.
+
+        A narrow view has fewer bins to be alike in, and many more headings at which a wrong tile can be.
+        """
+        table = np.array(sorted((*self.narrow, (FULL, *self.calibration))))
+        seen = (query.view(len(query), self.channels, self.bins) != 0).any(1).double().mean(1) * FULL
+        logs = np.interp(seen.cpu().numpy(), table[:, 0], np.log(table[:, 1 if known else 2]))
+        return torch.from_numpy(np.exp(logs))
 
     @torch.no_grad()
     def aligned(self, query: Tensor, reference: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from xview_demo.geometry import bird_eye_grid, inside, sample
 from xview_demo.geometry.overhead import CAMERA_HEIGHT
-from xview_demo.models.hub import HubModel
+from xview_demo.models.matching.calibrated import Calibrated
 
 TILE_METRES = 64.0
 SPAN = 15.0  # degrees on either side of a first matcher's heading that are searched again
@@ -105,7 +105,7 @@ class Fit:
     east_north: Tensor  # (K, 2) metres of the camera from the tile's centre
 
 
-class BirdEyeCorrelation(HubModel):
+class BirdEyeCorrelation(Calibrated):
     """Compares views with tiles by what the ground looks like from above.
 
     Args:
@@ -243,10 +243,6 @@ class BirdEyeCorrelation(HubModel):
         maps, weight = self._posed(query, headings)
         parts = [self.correlate(maps, weight, self._maps(part)) for part in reference.split(chunk)]
         return torch.cat(parts, 1).unflatten(0, (len(headings), -1)).transpose(1, 2)
-
-    def calibrate(self, known: float, unknown: float) -> None:
-        """Set the temperatures and keep them in the configuration."""
-        self.keep(calibration=(known, unknown))
 
     def calibrate_fusion(self, known: float, unknown: float) -> None:
         """Set the temperatures of re-ranking and keep them in the configuration."""
