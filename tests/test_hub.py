@@ -151,6 +151,26 @@ def test_a_model_comes_from_the_hub_once(hub, model, tmp_path):
     assert len(hub.asked) == asked
 
 
+def test_a_compressed_model_is_half_as_large_and_loads_as_it_was_measured(tmp_path):
+    torch.manual_seed(0)
+    model = zoo.get("azimuth-world").load_class()(channels=8, widths=(16, 16, 64, 64)).eval()
+    model.save_pretrained(tmp_path / "half")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.compress().save_pretrained(tmp_path / "bytes")
+    half, small = (tmp_path / name / "model.safetensors" for name in ("half", "bytes"))
+    assert small.stat().st_size < 0.6 * half.stat().st_size
+    loaded = type(model).from_pretrained(tmp_path / "bytes")
+    for name, value in model.state_dict().items():
+        large = value.dim() > 1 and value.numel() >= 1024
+        assert torch.equal(loaded.state_dict()[name], value if large else value.half().float()), name
+        assert (value - before[name]).abs().max() <= before[name].abs().max() / 254 + 1e-6, name
+    loaded.compress().save_pretrained(tmp_path / "again")
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == small.read_bytes()
+    loaded.bits = 16
+    loaded.save_pretrained(tmp_path / "whole")
+    assert (tmp_path / "whole" / "model.safetensors").stat().st_size == half.stat().st_size
+
+
 def test_a_zoo_name_uses_its_pinned_revision(hub, model, tmp_path, monkeypatch):
     from dataclasses import replace
 

@@ -22,6 +22,7 @@ class Recipe:
     smoke: dict[str, Any] = field(default_factory=dict)  # settings of the one-minute version; `model`: the zoo's tiny
     cache: CacheConfig | PlaceWorlds = TRAIN  # what is rendered for it
     data: str | None = None  # the data set it is for; None = the worlds of the cache
+    compressed: bool = False  # stored in 8 bits a number (see `HubModel.compress`)
 
     def load(self) -> Callable[..., Any]:
         """The method's class."""

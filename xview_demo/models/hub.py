@@ -1,7 +1,8 @@
 """Loading and saving, the same for every model: strict, safetensors only, half precision on disk.
 
 A model's folder holds `config.json` (the constructor's keywords) and `model.safetensors`, which is exactly the layout
-of a Hugging Face Hub repository.
+of a Hugging Face Hub repository. A compressed model's large weights are there as 8-bit integers, each beside the steps
+of its rows: `name` (rows, …) int8 times `name.step` (rows,) is the weight.
 """
 
 import hashlib
@@ -18,21 +19,62 @@ from torch import nn
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 _LARGEST_HALF = 6.0e4  # values beyond this stay in single precision
+_LEAST_BYTES = 1024  # numbers of a tensor that is worth 8 bits each
+_STEP = ".step"
 
 
-def stored_state(module: nn.Module) -> dict[str, torch.Tensor]:
-    """The state of a module as it goes to disk: float tensors in half precision where their values fit."""
+def stored_state(module: nn.Module, bits: int = 16) -> dict[str, torch.Tensor]:
+    """The state of a module as it goes to disk: float tensors in 32, 16 (where their values fit) or 8 bits a number."""
     state = {}
     for name, value in module.state_dict().items():
         value = value.detach().cpu().contiguous()
-        if value.dtype == torch.float32 and value.abs().amax().item() < _LARGEST_HALF if value.numel() else False:
-            value = value.half()
-        state[name] = value
+        if bits == 8 and _is_large(value):
+            state[name], state[name + _STEP] = _in_bytes(value)
+        elif bits <= 16 and value.dtype == torch.float32 and value.numel() and value.abs().amax() < _LARGEST_HALF:
+            state[name] = value.half()
+        else:
+            state[name] = value
     return state
+
+
+def _is_large(value: torch.Tensor) -> bool:
+    return value.dtype == torch.float32 and value.dim() > 1 and value.numel() >= _LEAST_BYTES
+
+
+def _in_bytes(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Integers of a weight's shape in [-127, 127], and the step (rows,) that each of its rows is counted in."""
+    step = (value.flatten(1).abs().amax(1) / 127).clamp_min(1e-12)
+    return (value / _beside(step, value)).round().to(torch.int8), step
+
+
+def _beside(step: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    return step.view(-1, *[1] * (value.dim() - 1))
+
+
+def _from_bytes(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A stored state with whole weights in the place of 8-bit integers and their steps."""
+    steps = {name: value for name, value in state.items() if name.endswith(_STEP) and name[: -len(_STEP)] in state}
+    found = {name: value for name, value in state.items() if name not in steps}
+    for name, step in steps.items():
+        value = found[name[: -len(_STEP)]].float()
+        found[name[: -len(_STEP)]] = value * _beside(step, value)
+    return found
 
 
 class HubModel(nn.Module, PyTorchModelHubMixin, library_name="xview_demo", license="apache-2.0"):
     """Base of every model with weights: `from_pretrained(folder or repository)`, `save_pretrained`, `push_to_hub`."""
+
+    bits = 16  # of a stored number
+
+    @torch.no_grad()
+    def compress(self) -> Self:
+        """Round large weights to 8 bits a number, as they are stored from now on: half as large a file.
+
+        The model itself changes, so that what is measured is what will be loaded.
+        """
+        self.bits = 8
+        self.load_state_dict(_from_bytes(stored_state(self, 8)))
+        return self
 
     def save_pretrained(self, save_directory: str | Path, **keywords: Any) -> str | None:  # type: ignore[override]
         """Write `config.json` (constructor keywords and the class), `model.safetensors` and a card."""
@@ -49,7 +91,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="xview_demo", licen
 
     def _save_pretrained(self, save_directory: Path) -> None:
         path = Path(save_directory) / WEIGHTS_NAME
-        save_file(stored_state(self), str(path), metadata={"format": "pt"})
+        save_file(stored_state(self, self.bits), str(path), metadata={"format": "pt"})
         path.chmod(0o644)  # safetensors writes files that only their owner reads
 
     @classmethod
@@ -86,7 +128,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="xview_demo", licen
                 )
             )
         model = cls(**model_kwargs)
-        state = load_file(str(path), device=map_location)
+        state = _from_bytes(load_file(str(path), device=map_location))
         try:
             model.load_state_dict(state, strict=True)
         except RuntimeError as error:

@@ -16,15 +16,13 @@ those of the retrieval that comes before (`features.py`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xview_demo.geometry import find_homography, homography_grid, sample
-from xview_demo.models.hub import WEIGHTS_NAME, HubModel
+from xview_demo.models.hub import HubModel
 from xview_demo.models.reranking.features import GRID, FeatureExtractor, l2_norm
 
 RECTANGLE = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))  # the corners of a whole picture
@@ -145,7 +143,7 @@ class GeoWarp(HubModel):
         single: bool = False,
     ) -> None:
         super().__init__()
-        self.backbone, self.pooling, self.single = backbone, pooling, single
+        self.backbone, self.pooling, self.bits = backbone, pooling, 32 if single else 16
         self.size = (int(size[0]), int(size[1]))
         self.extractor = FeatureExtractor(backbone, pooling, width)
         self.regressor = HomographyRegressor(channels)
@@ -188,12 +186,3 @@ class GeoWarp(HubModel):
     def forward(self, image_a: Tensor, image_b: Tensor) -> Tensor:
         """Two batches (B, 3, H, W) in [0, 1] → the regressor's corners (B, 8, 2) in this order."""
         return self.regressor(similarity(self.local(image_a), self.local(image_b)))
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        if not self.single:
-            super()._save_pretrained(save_directory)
-            return
-        path = Path(save_directory) / WEIGHTS_NAME
-        state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        save_file(state, str(path), metadata={"format": "pt"})
-        path.chmod(0o644)  # safetensors writes files that only their owner reads
