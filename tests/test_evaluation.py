@@ -7,12 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from train.pictures import tiny_model, with_helpers
 from xview_demo import evaluation, metrics, zoo
 from xview_demo.composed import composed
 from xview_demo.data import read_world
 from xview_demo.errors import XViewError
 from xview_demo.evaluation.cost import cost
-from xview_demo.evaluation.matching import Descriptors, describe, match, search, seen
+from xview_demo.evaluation.matching import Descriptors, describe, describe_both, match, search, seen
 from xview_demo.evaluation.protocol import places
 from xview_demo.evaluation.reranking import rerank
 from xview_demo.evaluation.synthesis import frechet
@@ -183,6 +184,17 @@ def test_a_narrow_view_has_a_temperature_of_its_own(tmp_path):
     assert between[:4].tolist() == pytest.approx([0.2, 0.4, 0.6, 0.6]) and 0.2 < between[4] < 0.4
     other = BirdEyeCorrelation(calibration=(0.1, 0.2))
     assert other.temperature(query, False).tolist() == pytest.approx([0.2] * 5)
+
+
+def test_few_queries_are_turned_where_each_turn_takes_a_synthetic_view(matcher):
+    costly = with_helpers(tiny_model("joint-fusion-vgg-world"), tiny=True)
+    known, unknown = describe_both(costly, TINY, few=2)
+    assert len(known[360.0].north) == 3 and not len(known[360.0].own)
+    assert len(unknown[360.0].own) == 2 and not len(unknown[360.0].north)
+    assert len(known[360.0].gallery) == len(unknown[360.0].gallery) == 5
+    assert match(costly, known[360.0], "known")["n"] == 3 and match(costly, unknown[360.0], "unknown")["n"] == 2
+    known, unknown = describe_both(matcher, TINY, few=2)
+    assert known is unknown and set(known) == set(matcher.fields) and len(known[90.0].own) == 3
 
 
 def test_reranking_keeps_the_rest_in_its_place(matcher):

@@ -205,20 +205,23 @@ def _row(where: str, metric: str, value: str, command: str) -> Row:
 
 
 def _matching(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
-    from xview_demo.evaluation.matching import describe_each, match
+    from xview_demo.evaluation.matching import describe_both, match
 
     if hasattr(model, "rerank"):
         return measures.dense(name, model, smoke)
     protocol = TINY if smoke else evaluation.Protocol()
     model = with_helpers(model, tiny=smoke)
     results: dict[str, Any] = {"calibration": evaluation.calibrate(model, TINY if smoke else None)}
-    described = describe_each(model, protocol, model.fields)
+    known, unknown = describe_both(model, protocol, few=3 if smoke else 200)
     rows: list[Row] = []
     for heading, fov in (("known", model.fields[0]), *(("unknown", fov) for fov in model.fields)):
-        result = {"model": name, "seeds": protocol.seeds, "fov": fov, **match(model, described[fov], heading)}
+        found = (known if heading == "known" else unknown)[fov]
+        result = {"model": name, "fov": fov, **match(model, found, heading)}
         results[f"heading {heading}, {fov:g}°"] = result
         command = f"xview evaluate matching --model {name} --heading {heading}"
-        rows += measures.retrieval(result, "world test", command + (f" --fov {fov:g}" if fov < 360 else ""))
+        command += f" --fov {fov:g}" if fov < 360 else ""
+        command += f" --queries {result['n']}" if result["n"] < protocol.worlds * protocol.queries else ""
+        rows += measures.retrieval(result, "world test", command)
     return rows, results
 
 

@@ -28,8 +28,8 @@ HEADINGS = ("known", "unknown")
 class Descriptors:
     """Descriptors of a protocol or data set: of the queries both ways, and of the gallery."""
 
-    north: Tensor  # (Q, D) queries turned to north
-    own: Tensor  # (Q, D) queries as the camera stood; (Q, turns·D) of matchers that are given several headings
+    north: Tensor  # (Q, D) queries turned to north; (0,) where that was not asked for
+    own: Tensor  # (Q, D) queries as the camera stood; (Q, turns·D) of matchers that are given several headings; (0,)
     gallery: Tensor  # (N, D)
     headings: np.ndarray  # (Q,) degrees; NaN = unknown
     right: np.ndarray  # (Q, N) bool
@@ -46,7 +46,7 @@ class Descriptors:
 
 def describe(
     matcher: Any, protocol: Protocol, progress: Progress | None = None, world: Any = None, *, fov: float = 360.0,
-    pictures: bool = False,
+    pictures: bool = False, headings: Sequence[str] = HEADINGS,
 ) -> Descriptors:  # fmt: skip
     """Encode the queries and tiles of a protocol; a matcher (or `Composed`) that needs more of a query gets it made.
 
@@ -57,43 +57,64 @@ def describe(
         world: stand-in for `World`.
         fov: degrees around the centre column that a query shows.
         pictures: also keep small pictures of everything.
+        headings: encode the queries for a "known" heading, for an "unknown" one, or for both.
     """
-    return describe_each(matcher, protocol, (fov,), progress, world, pictures=pictures)[fov]
+    return describe_each(matcher, protocol, (fov,), progress, world, pictures=pictures, headings=headings)[fov]
 
 
 @torch.inference_mode()
 def describe_each(
     matcher: Any, protocol: Protocol, fovs: Sequence[float], progress: Progress | None = None, world: Any = None, *,
-    pictures: bool = False,
+    pictures: bool = False, headings: Sequence[str] = HEADINGS,
 ) -> dict[float, Descriptors]:  # fmt: skip
     """`describe` for several fields of view, the worlds rendered once."""
     encoder = matcher if isinstance(matcher, Composed) else composed(matcher)
     north: dict[float, list[Tensor]] = {fov: [] for fov in fovs}
     own: dict[float, list[Tensor]] = {fov: [] for fov in fovs}
     strips: dict[float, list[Tensor]] = {fov: [] for fov in fovs}
-    gallery, headings, rights, aways, tiles = [], [], [], [], []
+    gallery, angles, rights, aways, tiles = [], [], [], [], []
     for place in places(protocol, progress, world):
         heading, colour = place.ground.headings, place.ground.colour
         for fov in fovs:
             mask = seen(colour, fov)
-            own[fov].append(encoder.encode_turned(colour * mask, mask))
-            turned = roll_columns(colour * mask, -heading), roll_columns(mask, -heading)
-            north[fov].append(encoder.encode_ground(*turned))
+            if "unknown" in headings:
+                own[fov].append(encoder.encode_turned(colour * mask, mask))
+            if "known" in headings:
+                turned = roll_columns(colour * mask, -heading), roll_columns(mask, -heading)
+                north[fov].append(encoder.encode_ground(*turned))
             if pictures:
                 strips[fov].append(small(colour * mask, STRIP))
         gallery.append(torch.cat([encoder.encode_aerial(part) for part in place.aerial.split(32)]))
-        headings.append(heading.numpy())
+        angles.append(heading.numpy())
         rights.append(place.right)
         aways.append(place.away)
         if pictures:
             tiles.append(small(place.aerial, TILE))
-    every, angles = torch.cat(gallery), np.concatenate(headings)
+    every, angle = torch.cat(gallery), np.concatenate(angles)
     right, away = _blocks(rights, False), _blocks(aways, np.inf)
     found = {}
     for fov in fovs:
         shown = (torch.cat(strips[fov]), torch.cat(tiles)) if pictures else (None, None)
-        found[fov] = Descriptors(torch.cat(north[fov]), torch.cat(own[fov]), every, angles, right, away, *shown)
+        to_north, as_stood = (torch.cat(parts[fov]) if parts[fov] else torch.empty(0) for parts in (north, own))
+        found[fov] = Descriptors(to_north, as_stood, every, angle, right, away, *shown)
     return found
+
+
+def describe_both(
+    matcher: Any, protocol: Protocol, *, few: int, world: Any = None
+) -> tuple[dict[float, Descriptors], dict[float, Descriptors]]:
+    """A protocol's queries of known and of unknown heading, at each field of view that a matcher is calibrated for.
+
+    Where every query of unknown heading takes a synthetic view for each heading that is tried, only `few` of them are
+    described, against as many tiles.
+    """
+    costly = getattr(matcher, "turns", 1) > 1 and bool(getattr(getattr(matcher, "matcher", matcher), "needs", ()))
+    if not costly:
+        found = describe_each(matcher, protocol, matcher.fields, None, world)
+        return found, found
+    known = describe_each(matcher, protocol, matcher.fields, None, world, headings=("known",))
+    fewer = protocol.scaled(few, None)
+    return known, describe_each(matcher, fewer, matcher.fields, None, world, headings=("unknown",))
 
 
 def seen(strip: Tensor, fov: float) -> Tensor:
@@ -269,7 +290,7 @@ def evaluate_matching(
     def described(of: Any, told: Progress | None = None) -> Descriptors:
         if index is not None:
             return describe_index(of, index, fov=fov, pictures=figures is not None)
-        return describe(of, protocol, told, world, fov=fov, pictures=figures is not None)
+        return describe(of, protocol, told, world, fov=fov, pictures=figures is not None, headings=(heading,))
 
     found = described(matcher, progress)
     searched = search(matcher, found, heading)
@@ -290,11 +311,16 @@ def evaluate_matching(
 
 
 def calibrate(matcher: Any, protocol: Protocol | None = None, world: Any = None) -> dict[str, float]:
-    """Fit a matcher's temperatures, of each of its fields of view, on validation worlds (500 queries, 2,000 tiles)."""
+    """Fit a matcher's temperatures, of each of its fields of view, on validation worlds.
+
+    There are 500 queries and 2,000 tiles; see `describe_both` for those of unknown heading.
+    """
     protocol = protocol or Protocol(first_seed=VALIDATION, worlds=20, queries=25, tiles=100, size=700.0)
+    found, turned = describe_both(matcher, protocol, few=100, world=world)
     fitted = {}
-    for fov, found in describe_each(matcher, protocol, matcher.fields, None, world).items():
-        known = fit_temperature(matcher.aligned(found.north, found.gallery).numpy(), found.truth)
-        fitted[fov] = known, fit_temperature(matcher.score(found.own, found.gallery)[0].numpy(), found.truth)
+    for fov in matcher.fields:
+        north, own = found[fov], turned[fov]
+        known = fit_temperature(matcher.aligned(north.north, north.gallery).numpy(), north.truth)
+        fitted[fov] = known, fit_temperature(matcher.score(own.own, own.gallery)[0].numpy(), own.truth)
     matcher.calibrate(fitted)
     return {f"{kind}, {fov:g}°": t for fov, pair in fitted.items() for kind, t in zip(HEADINGS, pair, strict=True)}

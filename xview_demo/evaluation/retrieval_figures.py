@@ -71,8 +71,9 @@ def _array(picture: Tensor) -> np.ndarray:
 
 def _plane(found: Descriptors) -> dict[str, np.ndarray]:
     """Both views' descriptors (n, 2) in the plane of their two principal components."""
-    pick = np.linspace(0, len(found.north) - 1, min(MOST, len(found.north))).astype(int)
-    street = found.north[pick].numpy().astype(np.float64)
+    queries = found.north if len(found.north) else found.own[:, : found.gallery.shape[1]]
+    pick = np.linspace(0, len(queries) - 1, min(MOST, len(queries))).astype(int)
+    street = queries[pick].numpy().astype(np.float64)
     aerial = found.gallery[found.truth[pick]].numpy().astype(np.float64)
     both = np.concatenate((street, aerial))
     both = both - both.mean(0)
