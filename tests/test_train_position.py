@@ -5,11 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from test_train import TINY, FakeWorld
 
-from train.engine import Settings
+from train import cache
+from train.engine import Settings, generator_of
 from train.position import IGNORE, REACH, PositionBatch, PositionMethod, position_losses, turned, window
 from train.recipes_position import POSITION
-from train.segformer import pseudo_labels, real_pictures
+from train.segformer import SegFormerMethod, pseudo_labels, real_pictures
+from xview_demo import zoo
 from xview_demo.models.position.heatmap import Placement
 from xview_demo.views import AerialView
 
@@ -133,3 +136,20 @@ def test_real_pictures_are_cut_at_their_scale(tmp_path):
     found = real_pictures(tmp_path, 64)  # 16 m: inside the white square of 10 m and around it
     assert found.shape == (1, 64, 64, 3) and found.dtype == np.uint8
     assert found[0, 32, 32].min() > 250 and found[0, 2, 2].max() < 5
+
+
+def test_settled_statistics_are_those_that_predict(tmp_path):
+    folder = cache.build(TINY, tmp_path, workers=0, factory=FakeWorld)
+    tiny = zoo.get("segformer-world").tiny
+    method = SegFormerMethod(
+        Settings("s", steps=4, batch=4, learning_rate=1e-2, model=tiny, options={"settled": 1, "crop": 64}),
+        cache.Cache(folder),
+    )
+    norm = next(m for m in method.model.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    seen = []
+    for step in range(3):
+        method.model.train()
+        method.step(method.batch(generator_of(0, step)))
+        seen.append((norm.running_mean.clone(), norm.weight.detach().clone()))
+    assert seen[0][0].abs().max() > 0 and torch.equal(seen[0][0], seen[1][0]) and torch.equal(seen[1][0], seen[2][0])
+    assert not torch.equal(seen[1][1], seen[2][1])  # it goes on learning

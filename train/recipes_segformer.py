@@ -10,7 +10,10 @@ SEGFORMER: dict[str, Recipe] = {
     "segformer-world": Recipe(
         "segmentation of both views: small SegFormer",
         "segformer:SegFormerMethod",
-        Settings("segformer-world", steps=4000, batch=16, learning_rate=1e-3, weight_decay=0.01),
+        Settings(
+            "segformer-world", steps=6000, batch=16, learning_rate=1e-3, weight_decay=0.01, restarts=(4000,),
+            options={"settled": 4000},
+        ),
         {"steps": 4, "batch": 4},
     ),
     "segformer-ade20k": Recipe(

@@ -33,7 +33,8 @@ class SegFormerMethod:
     Options: `start` (an ADE20K checkpoint, folder or repository, whose folded head is fine-tuned; "" starts at random),
     `rows` and `columns` of a strip and `crop` of a tile in pixels, `colour` (strength), `dice` (weight), `balance`
     (power of the inverse frequency that weighs a class; 0 = all alike, as published), `schedule` ("cosine", or
-    "plateau" as published) and `epoch` (steps, for the plateau).
+    "plateau" as published) and `epoch` (steps, for the plateau), `settled` (step from which batch norm uses its
+    running statistics, as predictions do: those of a batch of one view are not those of both views together).
     """
 
     averaged = "model"
@@ -42,7 +43,7 @@ class SegFormerMethod:
         self.cache, self.settings = cache, settings
         defaults: dict[str, Any] = {
             "start": "", "rows": 96, "columns": 256, "crop": 160, "colour": 0.4, "dice": 1.0, "balance": 0.25,
-            "schedule": "cosine", "epoch": 1,
+            "schedule": "cosine", "epoch": 1, "settled": None,
         }  # fmt: skip
         self.options = defaults | settings.options
         self.model = self._build()
@@ -99,6 +100,10 @@ class SegFormerMethod:
     def step(self, batch: Views) -> dict[str, float]:
         """One update on both views."""
         report, total = {}, torch.zeros(())
+        if self.options["settled"] is not None and int(self.pace.steps) >= self.options["settled"]:
+            for module in self.model.modules():
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    module.eval()
         for view, (image, truth) in batch.items():
             with torch.autocast("cpu", torch.bfloat16):
                 logits = self.model(image, panorama=False)
