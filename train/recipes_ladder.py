@@ -24,15 +24,16 @@ SUMMARIES = {
 
 
 def _recipe(
-    name: str, method: str, model: dict[str, Any], options: dict[str, Any] | None = None, **given: Any
-) -> Recipe:
+    name: str, method: str, model: dict[str, Any], options: dict[str, Any] | None = None, *, compressed: bool = False,
+    **given: Any,
+) -> Recipe:  # fmt: skip
     """A recipe whose smoke version is the zoo's tiny model with tiny random helpers."""
     chosen: dict[str, Any] = {"steps": 1600, "batch": 48, "learning_rate": 1e-3, **given}
     settings = Settings(name, model=model, options=options or {}, **chosen)
     tiny = {key: value for key, value in get(name).tiny.items() if key != "joint"}
     small = {key: value for key, value in (options or {}).items() if isinstance(value, str)}
     smoke = {"steps": 3, "batch": 4, "model": tiny, "options": {**small, "worlds": 2, "size": 32, "helpers": "tiny"}}
-    return Recipe(SUMMARIES[name], f"ladder:{method}", settings, smoke)
+    return Recipe(SUMMARIES[name], f"ladder:{method}", settings, smoke, compressed=compressed)
 
 
 LADDER: dict[str, Recipe] = {
@@ -51,6 +52,7 @@ LADDER: dict[str, Recipe] = {
         "joint-fusion-vgg-world", "JointFusionVGGMethod", VGG, steps=1200, batch=32
     ),
     "gasc-fusion-world": _recipe(
-        "gasc-fusion-world", "GascFusionMethod", VGG | {"cells": 4, "hidden": (256, 256)}, steps=1200, batch=32
+        "gasc-fusion-world", "GascFusionMethod", VGG | {"cells": 4, "hidden": (256, 256)}, steps=1200, batch=32,
+        compressed=True,
     ),
 }  # fmt: skip

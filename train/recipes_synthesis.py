@@ -9,6 +9,7 @@ from xview_demo.zoo import get
 
 SMALL: dict[str, Any] = {"size": 128, "width": 32, "dropout": 0.0, "bird_eye": True, "classes": 8}
 RAYS = SMALL | {"rays": 16}
+NARROW = RAYS | {"width": 24}
 GENTLE = {"segmentation": 10.0, "adversarial": 0.1}  # at full weight 40,000 pairs teach speckles, not roofs
 PAINTER = {"painted": True, "grain": 0.5}  # the grain was chosen on validation worlds
 PAINTED = {"segmentation": 10.0, "adversarial": 4.0}  # of a painter's class discriminator
@@ -51,17 +52,19 @@ SYNTHESIS: dict[str, Recipe] = {
     "xfork-edges-world": Recipe(
         "synthesis: X-Fork with Canny edges as a fourth channel",
         "synthesis:GanMethod",
-        Settings("xfork-edges-world", steps=2000, **GAN, model=RAYS | PAINTER | {"edges": True}, options=PAINTED),
+        Settings("xfork-edges-world", steps=2000, **GAN, model=NARROW | PAINTER | {"edges": True}, options=PAINTED),
         _smoke(),
+        compressed=True,
     ),
     "xseq-world": Recipe(
         "synthesis: X-Seq, two generators in sequence",
         "synthesis:GanMethod",
         Settings(
-            "xseq-world", steps=2600, **GAN, model=RAYS,
+            "xseq-world", steps=2600, **GAN, model=NARROW,
             options=GENTLE | {"family": "xseq", "conditional": True},
         ),
         _smoke(family="xseq", conditional=True, discriminator=8),
+        compressed=True,
     ),
     "pix2pix-world": Recipe(
         "synthesis: pix2pix, the panorama alone in and the aerial view alone out",
@@ -85,14 +88,15 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis: RGBDS, a Swin transformer over colour, depth and classes",
         "synthesis:GanMethod",
         Settings(
-            "rgbds-world", steps=2400, **GAN,
+            "rgbds-world", steps=3200, **GAN, restarts=(2400,),
             model={
                 "size": 128, "width": 32, "bird_eye": True,
                 "swin": {"embed_dim": 48, "depths": [2, 2, 4, 2], "num_heads": [3, 6, 12, 24], "window_size": 4},
             },
-            options={"family": "rgbds", "adversarial": 0.1},
+            options={"family": "rgbds", "adversarial": 0.1, "read": 10.0, "read_after": 2400},
         ),
-        _smoke(family="rgbds", discriminator=8),
+        _smoke(family="rgbds", discriminator=8, read=1.0, reader="tiny"),
+        compressed=True,
     ),
     "clip-diffusion-world": Recipe(
         "synthesis: latent diffusion; its autoencoder and vision tower are trained first, in the same run",
@@ -102,6 +106,7 @@ SYNTHESIS: dict[str, Recipe] = {
             options={"first": 0.28},
         ),
         _smoke(first=0.5, crop=32),
+        compressed=True,
     ),
 }  # fmt: skip
 
