@@ -6,7 +6,7 @@ from torch import Generator, Tensor
 from train import augment
 from train.cache import Cache
 from train.data import draw, images, labels
-from train.engine import Settings
+from train.engine import Settings, settle
 from train.losses import depth_loss
 from xview_demo.models.depth.unet import UNetDepth
 
@@ -14,7 +14,7 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class DepthMethod:
-    """Trains `UNetDepth`. Options: `crop` (columns), `rows`, `colour` (strength)."""
+    """Trains `UNetDepth`. Options: `crop` (columns), `rows`, `colour` (strength), `settled` (see `engine.settle`)."""
 
     averaged = "model"
 
@@ -30,6 +30,7 @@ class DepthMethod:
 
     def batch(self, generator: Generator) -> Batch:
         """Pictures (B, 3, h, w), metres (B, h, w), inf = sky, elevation of the rows (h,), metres of the camera (B,)."""
+        settle(self.model, generator, self.settings)
         rows = draw(self.cache.dense(), self.settings.batch, generator)
         image = images(self.cache["ground"], rows)
         metres = labels(self.cache["depth"], rows // self.cache.config.dense_every)

@@ -83,6 +83,19 @@ def step_of(generator: torch.Generator, seed: int) -> int:
     return generator.initial_seed() - seed * 1_000_003
 
 
+def settle(module: nn.Module, generator: torch.Generator, settings: Settings) -> None:
+    """From the step in the option `settled` on, let batch norm use its running statistics, as predictions do.
+
+    The statistics of one batch are not those of what is predicted later where a batch holds windows of the same rows,
+    or one of two views that share the network.
+    """
+    start = settings.options.get("settled")
+    if start is not None and step_of(generator, settings.seed) >= start:
+        for part in module.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.eval()
+
+
 class Average:
     """Exponential running average of a module's floating-point state."""
 

@@ -14,7 +14,7 @@ from train import augment
 from train.cache import Cache
 from train.data import class_shares, images, labels, rarity
 from train.diffusion import Pace
-from train.engine import Settings, cosine
+from train.engine import Settings, cosine, settle
 from train.segmentation import SegmentationMethod
 from xview_demo import zoo
 from xview_demo.data.dataset import open_aerial
@@ -33,8 +33,8 @@ class SegFormerMethod:
     Options: `start` (an ADE20K checkpoint, folder or repository, whose folded head is fine-tuned; "" starts at random),
     `rows` and `columns` of a strip and `crop` of a tile in pixels, `colour` (strength), `dice` (weight), `balance`
     (power of the inverse frequency that weighs a class; 0 = all alike, as published), `schedule` ("cosine", or
-    "plateau" as published) and `epoch` (steps, for the plateau), `settled` (step from which batch norm uses its
-    running statistics, as predictions do: those of a batch of one view are not those of both views together).
+    "plateau" as published) and `epoch` (steps, for the plateau), `settled` (see `engine.settle`: both views share a
+    batch norm).
     """
 
     averaged = "model"
@@ -43,7 +43,7 @@ class SegFormerMethod:
         self.cache, self.settings = cache, settings
         defaults: dict[str, Any] = {
             "start": "", "rows": 96, "columns": 256, "crop": 160, "colour": 0.4, "dice": 1.0, "balance": 0.25,
-            "schedule": "cosine", "epoch": 1, "settled": None,
+            "schedule": "cosine", "epoch": 1,
         }  # fmt: skip
         self.options = defaults | settings.options
         self.model = self._build()
@@ -75,6 +75,7 @@ class SegFormerMethod:
     def batch(self, generator: Generator) -> Views:
         """Windows of panoramas and of tiles, each picture with its own colours."""
         found = {}
+        settle(self.model, generator, self.settings)
         for view, read in (("ground", self._ground), ("aerial", self._aerial)):
             chances, count = self.chances[view], max(1, self.settings.batch // 2)
             few = int((chances > 0).sum()) < count
@@ -100,10 +101,6 @@ class SegFormerMethod:
     def step(self, batch: Views) -> dict[str, float]:
         """One update on both views."""
         report, total = {}, torch.zeros(())
-        if self.options["settled"] is not None and int(self.pace.steps) >= self.options["settled"]:
-            for module in self.model.modules():
-                if isinstance(module, torch.nn.BatchNorm2d):
-                    module.eval()
         for view, (image, truth) in batch.items():
             with torch.autocast("cpu", torch.bfloat16):
                 logits = self.model(image, panorama=False)
