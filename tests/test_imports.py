@@ -15,7 +15,7 @@ LAYERS = (
     {"rasters", "images", "georeference", "views", "frames"},
     {"models", "world"},
     {"catalogue"},
-    {"tiles", "data", "zoo", "composed", "gallery", "recognition", "viz", "viz_position", "evaluation"},
+    {"tiles", "data", "zoo", "composed", "encoding", "gallery", "recognition", "viz", "viz_position", "evaluation"},
     {"locating"},
     {"localizer"},
     {"cli", "ui"},

@@ -12,42 +12,28 @@ whole or absent.
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, Self, overload
 
 import numpy as np
 import torch
 
+from xview_demo.encoding import Encoder, Progress, encode, write_tile
 from xview_demo.errors import GalleryError
 from xview_demo.files import atomic_path, write_json
 from xview_demo.geometry.geodesy import distance_m
 from xview_demo.geometry.regions import Region, region_mask
-from xview_demo.images import encode_jpeg, write_image
-from xview_demo.tiles import AerialView, GroundView, Tile, TileSource, View, encoder_for, tiles_of
+from xview_demo.tiles import AerialView, GroundView, Tile, View, encoder_for, tiles_of
 
 FORMAT = 1
 KINDS = ("aerial", "ground")
 FILES = ("gallery.json", "descriptors.safetensors", "tiles.parquet")
-JPEG_QUALITY = 90
 FIRST_STAGE = 20_000  # tiles; in larger galleries only a shortlist is compared over all headings
 SHORTLIST = 0.1  # share of the tiles that is on it
 PART = 8192  # tiles looked at together
-Progress = Callable[[int, int], None]
-
-
-class Encoder(Protocol):
-    """What builds a gallery: `GeoLocalizer`, or anything that turns views into unit-length descriptors."""
-
-    @property
-    def fingerprint(self) -> str:
-        """A text that changes whenever the descriptors would."""
-
-    def embed_aerial(self, views: list[AerialView]) -> Any:
-        """(N, D) float32 descriptors of aerial views."""
 
 
 class Scorer(Protocol):
@@ -136,14 +122,14 @@ class Gallery:
             "stride_metres": float(stride_metres or tile_metres) if cut else None,
         }
         if path is None:
-            tiles, descriptors, pictures = _encode(found, encoder, kind, batch, progress, None, None)
+            tiles, descriptors, pictures = encode(found, encoder, kind, batch, progress, None, None)
             return cls(tiles, descriptors, pictures=pictures, **about)
         target = Path(path)
         _check_target(target)
         with atomic_path(target) as folder:
             (folder / "tiles").mkdir(parents=True)
             home = None if found.in_files and not copy_tiles else folder
-            tiles, descriptors, _ = _encode(found, encoder, kind, batch, progress, home, target)
+            tiles, descriptors, _ = encode(found, encoder, kind, batch, progress, home, target)
             cls(tiles, descriptors, **about)._write(folder)
         return cls.open(target)
 
@@ -187,7 +173,7 @@ class Gallery:
         _check_target(target)
         with atomic_path(target) as folder:
             (folder / "tiles").mkdir(parents=True)
-            names = [_write_tile(folder, i, self.tile(i)) for i in range(len(self))]
+            names = [write_tile(folder, i, self.tile(i)) for i in range(len(self))]
             tiles = tuple(Tile(**(asdict(t) | {"file": n})) for t, n in zip(self.tiles, names, strict=True))
             Gallery(tiles, self.descriptors, self.fingerprint, self.kind, self.source,
                     self.tile_metres, self.stride_metres)._write(folder)  # fmt: skip
@@ -429,71 +415,6 @@ def _staged(
         scores[row] = found.min()
         scores[row, listed], headings[row, listed] = found[0].float(), angles[0].float()
     return scores, headings
-
-
-def _encode(
-    source: TileSource,
-    encoder: Encoder,
-    kind: str,
-    batch: int,
-    progress: Progress | None,
-    home: Path | None,
-    target: Path | None,
-) -> tuple[tuple[Tile, ...], np.ndarray, dict[int, bytes]]:
-    """Encode a source in batches. `home`: write the tiles' pictures there; `target`: refer to files from there."""
-    tiles: list[Tile] = []
-    parts: list[np.ndarray] = []
-    pictures: dict[int, bytes] = {}
-    embed: Callable[[list[Any]], Any] = encoder.embed_aerial if kind == "aerial" else getattr(encoder, "embed_ground")  # noqa: B009
-    for group in _batches(source.views, batch):
-        parts.append(_as_array(embed([view for _, view in group]), len(group)))
-        for name, view in group:
-            index = len(tiles)
-            if home is not None:
-                file: str | None = _write_tile(home, index, view)
-            elif source.in_files and view.source is not None:
-                file = _relative(view.source, target)
-            else:
-                file, pictures[index] = None, encode_jpeg(view.image, JPEG_QUALITY)
-            tiles.append(_row(name, view, file))
-        if progress is not None:
-            progress(len(tiles), source.total or 0)
-    if not tiles:
-        raise GalleryError(f"{source.label} holds no tile of the asked size: ask for smaller tiles or a larger area.")
-    if len({tile.name for tile in tiles}) < len(tiles):
-        raise GalleryError(f"{source.label} holds several tiles of one name: give each its own.")
-    return tuple(tiles), np.concatenate(parts), pictures
-
-
-def _batches(views: Iterator[tuple[str, View]], size: int) -> Iterator[list[tuple[str, View]]]:
-    while group := list(islice(views, max(1, size))):
-        yield group
-
-
-def _as_array(descriptors: Any, count: int) -> np.ndarray:
-    array = descriptors.detach().cpu().numpy() if isinstance(descriptors, torch.Tensor) else np.asarray(descriptors)
-    if array.ndim != 2 or len(array) != count:
-        raise GalleryError(f"The encoder returned shape {array.shape} for {count} tiles: it must return (N, D).")
-    return array.astype(np.float32)
-
-
-def _row(name: str, view: View, file: str | None) -> Tile:
-    latitude, longitude = view.latlon or (math.nan, math.nan)
-    scale = getattr(view, "metres_per_pixel", None)
-    heading = getattr(view, "heading", None)
-    unknown = math.nan
-    return Tile(name, latitude, longitude, unknown if scale is None else scale, unknown if heading is None else heading,
-                file)  # fmt: skip
-
-
-def _write_tile(folder: Path, index: int, view: View) -> str:
-    file = f"tiles/{index:07d}.jpg"
-    write_image(folder / file, view.image, quality=JPEG_QUALITY)
-    return file
-
-
-def _relative(file: str, target: Path | None) -> str:
-    return str(Path(file).resolve()) if target is None else os.path.relpath(Path(file).resolve(), target.resolve())
 
 
 def _check_target(path: Path) -> None:
