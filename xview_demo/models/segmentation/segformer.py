@@ -12,8 +12,9 @@ probabilities of its 150 labels are summed over the groups of `classes.ADE20K_GR
 | output | (B, labels, H, W) logits | the same | the same |
 
 A SegFormer has no position encoding, only the zeros its convolutions are padded with. A full panorama is padded with
-what lies beyond its seam instead, in every convolution and every enlargement: then turning the camera turns the labels
-(exactly for turns of whole 32 columns).
+what lies beyond its seam instead, in every convolution and every enlargement: then turning the camera by 32 columns
+turns the labels. Turns of a few columns move the picture on the grids of the stages, so it is first turned to where its
+own light comes from [ours]; then any turn turns the labels.
 """
 
 import os
@@ -148,6 +149,9 @@ class SegFormer(HubModel):
         """
         wrap = (self.view == "ground" and not self.training) if panorama is None else panorama
         height, width = image.shape[-2:]
+        if wrap:
+            turned = brightest_column(image)
+            image = _rolled(image, turned)
         if wrap and width % STRIDE:
             image = resize(image, height, max(STRIDE, round(width / STRIDE) * STRIDE), wrap=True)
         for conv in self.seams:
@@ -160,7 +164,8 @@ class SegFormer(HubModel):
             logits = logits[..., margins[0] - 1 : logits.shape[-1] - margins[0] + 1]
             step = image.shape[-1] // stages[0].shape[-1]
             logits = _enlarge(logits, height, image.shape[-1] + 2 * step)[..., step:-step]
-            return logits if image.shape[-1] == width else resize(logits, height, width, wrap=True)
+            logits = logits if image.shape[-1] == width else resize(logits, height, width, wrap=True)
+            return _rolled(logits, -turned)
         return _enlarge(self.net.decode_head(stages), height, width)
 
     @torch.no_grad()
@@ -230,6 +235,18 @@ def _with_seams(net: nn.Module) -> list[SeamConv2d]:
                 setattr(parent, name, other)
                 found.append(other)
     return found
+
+
+def brightest_column(image: Tensor) -> Tensor:
+    """Columns (B,) about which panoramas (B, 3, H, W) are brightest: the phase of their brightness's first wave."""
+    wave = torch.fft.rfft(image.double().mean((1, 2)))[:, 1]
+    width = image.shape[-1]
+    return (-wave.angle() * (width / (2 * torch.pi))).round().long() % width
+
+
+def _rolled(image: Tensor, columns: Tensor) -> Tensor:
+    """Panoramas (B, C, H, W) whose first column is the one at `columns` (B,)."""
+    return torch.stack([one.roll(-int(column), -1) for one, column in zip(image, columns, strict=True)])
 
 
 def _enlarge(logits: Tensor, height: int, width: int) -> Tensor:
