@@ -60,7 +60,7 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis: X-Seq, two generators in sequence",
         "synthesis:GanMethod",
         Settings(
-            "xseq-world", steps=2600, **GAN, model=NARROW,
+            "xseq-world", steps=1600, **GAN, model=NARROW,
             options=GENTLE | {"family": "xseq", "conditional": True},
         ),
         _smoke(family="xseq", conditional=True, discriminator=8),
