@@ -63,7 +63,8 @@ ABOUT: dict[str, str] = {
     "rgbds-world": (
         "A small Swin transformer reads colour, depth and classes of the panorama, a decoder of deconvolutions draws "
         "the aerial view. Beyond the source, the decoder sees the bird's-eye projection and the pixels set down where "
-        "their depth says. Depth and classes of a query come from `depth-world` and `unet-ground-world`."
+        "their depth says; in the last part of the training `segformer-world` reads the pictures, so that they learn to "
+        "show the true classes. Depth and classes of a query come from `depth-world` and `unet-ground-world`."
     ),
     "clip-diffusion-world": (
         "Latent diffusion whose U-Net attends to the patch tokens of a small vision tower, the small sibling of Stable "
@@ -76,8 +77,10 @@ ABOUT: dict[str, str] = {
 NEEDED = {"rgbds-world": ("depth-world", "unet-ground-world")}  # what estimates a query's depth and classes
 LIMITS: dict[str, str] = {
     "azimuth-world": (
-        "Trained on full panoramas of a procedural world: photographs with a narrow field of view are accepted but "
-        "were not trained for. Tiles are taken to be 64 m wide with the camera within a few metres of the centre. On "
+        "Half of the views it was trained on showed less than a full turn, 70° at least; they are found much less "
+        "often than panoramas. Their probabilities have temperatures of their own, fitted at 180, 90 and 70° and "
+        "interpolated between; real pictures are further from the worlds: there any probability is too high. "
+        "Tiles are taken to be 64 m wide with the camera within a few metres of the centre. On "
         "real pictures it is well below what models trained on CVUSA or VIGOR reach there."
     ),
     "unet-ground-world": "The world's looks are simpler than a photograph's: expect coarse classes on real pictures.",
