@@ -63,8 +63,8 @@ ABOUT: dict[str, str] = {
     "rgbds-world": (
         "A small Swin transformer reads colour, depth and classes of the panorama, a decoder of deconvolutions draws "
         "the aerial view. Beyond the source, the decoder sees the bird's-eye projection and the pixels set down where "
-        "their depth says; in the last part of the training `segformer-world` reads the pictures, so that they learn to "
-        "show the true classes. Depth and classes of a query come from `depth-world` and `unet-ground-world`."
+        "their depth says; in the last part of the training `segformer-world` reads the pictures, so that they show "
+        "the true classes. Depth and classes of a query come from `depth-world` and `unet-ground-world`."
     ),
     "clip-diffusion-world": (
         "Latent diffusion whose U-Net attends to the patch tokens of a small vision tower, the small sibling of Stable "
