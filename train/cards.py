@@ -12,6 +12,7 @@ from train import measures, recipes_places
 from train.engine import Settings
 from train.looks import with_pictures
 from train.pictures import with_helpers
+from train.recipes import RECIPES
 from xview_demo import evaluation, zoo
 from xview_demo.files import atomic_path, write_json
 
@@ -294,7 +295,8 @@ def card(name: str, settings: Settings, rows: list[Row], parameters: int, minute
     lines += [f"- {entry.task}", "model-index:", f"- name: {name}", "  results:"]
     lines += _index(entry.task, rows) or ["  []"]
     lines += ["---", "", f"# {name}", "", ABOUT.get(name, entry.summary), ""]
-    lines += [f"{parameters / 1e6:.2f} M parameters, {entry.summary}.", "", "## Numbers", ""]
+    stored = " of 8 bits" if name in RECIPES and RECIPES[name].compressed else ""
+    lines += [f"{parameters / 1e6:.2f} M parameters{stored}, {entry.summary}.", "", "## Numbers", ""]
     lines += ["| on | metric | value | command |", "|---|---|---|---|"]
     lines += [f"| {where} | {metric} | {value} | `{command}` |" for where, metric, value, command in rows]
     if not rows:
