@@ -216,7 +216,7 @@ def _matching(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, 
     protocol = TINY if smoke else evaluation.Protocol()
     model = with_helpers(model, tiny=smoke)
     results: dict[str, Any] = {"calibration": evaluation.calibrate(model, TINY if smoke else None)}
-    known, unknown = describe_both(model, protocol, few=3 if smoke else 200)
+    known, unknown = describe_both(model, protocol, few=200)
     rows: list[Row] = []
     for heading, fov in (("known", model.fields[0]), *(("unknown", fov) for fov in model.fields)):
         found = (known if heading == "known" else unknown)[fov]

@@ -113,7 +113,7 @@ def describe_both(
         found = describe_each(matcher, protocol, matcher.fields, None, world)
         return found, found
     known = describe_each(matcher, protocol, matcher.fields, None, world, headings=("known",))
-    fewer = protocol.scaled(few, None)
+    fewer = protocol.scaled(min(few, protocol.worlds * protocol.queries), None)
     return known, describe_each(matcher, fewer, matcher.fields, None, world, headings=("unknown",))
 
 
