@@ -45,9 +45,7 @@ RECIPES: dict[str, Recipe] = {
     "depth-world": Recipe(
         "depth of panoramas: U-Net, ResNet-18",
         "depth:DepthMethod",
-        Settings(
-            "depth-world", steps=6300, batch=16, learning_rate=1e-3, restarts=(2000, 4800), options={"settled": 4800},
-        ),
+        Settings("depth-world", steps=2000, batch=16, learning_rate=1e-3),
         {"steps": 4, "batch": 2},
     ),
     **LADDER,
