@@ -16,6 +16,7 @@ PAINTED = {"segmentation": 10.0, "adversarial": 4.0}  # of a painter's class dis
 GAN: dict[str, Any] = {"batch": 16, "learning_rate": 2e-4}
 DIFFUSION: dict[str, Any] = {
     "size": 128, "hidden": 256, "tokens": 0, "bird_eye": True, "rays": 16, "steps": 25, "prediction": "v_prediction",
+    "guidance": 4.0,  # chosen on validation worlds: without, the picture hardly shows the place
     "unet": {
         "block_out_channels": [48, 96, 128], "layers_per_block": 1, "norm_num_groups": 16, "sample_size": 32,
         "down_block_types": ["DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"],
