@@ -32,7 +32,7 @@ def rows_of(card: str) -> list[list[str]]:
 
 def numbers(name: str) -> str:
     """The headline numbers of a model on test worlds; a synthesis card compares several methods."""
-    task, found = zoo.get(name).task, []
+    task, view, found = zoo.get(name).task, zoo.get(name).view, []
     names = list_models(task) if task == "synthesis" else [name]
     cards = [zoo.CARDS / f"{other}.md" for other in names]
     rows = [row for card in cards if card.is_file() for row in rows_of(card.read_text("utf-8"))]
@@ -43,6 +43,7 @@ def numbers(name: str) -> str:
             known = re.search(r"heading (known|unknown)(, \d+° wide)?", where)
             text = HEADLINES[task][metric].format(re.sub(r" \(.*\)", "", value))
             text += f", {known[0]}" if known and metric == "R@1 %" else ""
+            text += f", {where.removeprefix('world test, ')}" if task == "segmentation" and view == "both" else ""
             found.append(text + (" re-ranked" if where.endswith("re-ranked") else ""))
     return "; ".join(dict.fromkeys(found)) or "–"  # a floor stands in the card of each method measured against it
 

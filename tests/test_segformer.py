@@ -116,6 +116,16 @@ def test_rolling_the_panorama_rolls_the_labels(columns, width):
     assert (labels.roll(columns, -1) == rolled).float().mean() >= 0.99
 
 
+def test_rolling_a_panorama_rolls_the_labels_of_the_bundled_weights():
+    model, view = zoo.load("segformer-world"), GroundView.open("examples/panorama.jpg")
+    image = view.image[None]
+    labels, _ = model.predict(image, panorama=True)
+    assert labels.unique().numel() >= 4
+    for columns in (3, 100, image.shape[-1] // 2):
+        rolled, _ = model.predict(image.roll(columns, -1), panorama=True)
+        assert (labels.roll(columns, -1) == rolled).float().mean() >= 0.99
+
+
 @pytest.mark.parametrize("columns", [32, 64, 224])
 def test_the_seam_does_not_show(columns, monkeypatch):
     monkeypatch.setattr(segformer, "brightest_column", lambda image: torch.zeros(len(image), dtype=torch.long))
