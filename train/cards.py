@@ -50,7 +50,8 @@ ABOUT: dict[str, str] = {
     "xseq-world": (
         "X-Seq (Regmi & Borji 2018): one generator draws the aerial view, a second segments what was drawn, its "
         "gradient scaled by 0.1 in the first; each is judged by a conditional PatchGAN. Beyond the source, the "
-        "bird's-eye projection is a second input."
+        "bird's-eye projection is a second input, and `segformer-world` reads the pictures in the last part of the "
+        "training."
     ),
     "pix2pix-world": (
         "The single-output baseline that X-Fork and X-Seq extend: the panorama alone in, the aerial view alone out, "

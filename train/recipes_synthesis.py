@@ -61,10 +61,10 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis: X-Seq, two generators in sequence",
         "synthesis:GanMethod",
         Settings(
-            "xseq-world", steps=1600, **GAN, model=NARROW,
-            options=GENTLE | {"family": "xseq", "conditional": True},
+            "xseq-world", steps=1950, **GAN, restarts=(1600,), model=NARROW,
+            options=GENTLE | {"family": "xseq", "conditional": True, "read": 10.0, "read_after": 1600},
         ),
-        _smoke(family="xseq", conditional=True, discriminator=8),
+        _smoke(family="xseq", conditional=True, discriminator=8, read=1.0, reader="tiny"),
         compressed=True,
     ),
     "pix2pix-world": Recipe(
