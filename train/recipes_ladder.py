@@ -49,7 +49,7 @@ LADDER: dict[str, Recipe] = {
         steps=6000, batch=100,
     ),
     "joint-fusion-vgg-world": _recipe(
-        "joint-fusion-vgg-world", "JointFusionVGGMethod", VGG, steps=1200, batch=32
+        "joint-fusion-vgg-world", "JointFusionVGGMethod", VGG, steps=1200, batch=32, compressed=True,
     ),
     "gasc-fusion-world": _recipe(
         "gasc-fusion-world", "GascFusionMethod", VGG | {"cells": 4, "hidden": (256, 256)}, steps=1200, batch=32,

@@ -75,6 +75,7 @@ SYNTHESIS: dict[str, Recipe] = {
             options={"conditional": True, "adversarial": 0.1},
         ),
         _smoke(conditional=True, discriminator=8),
+        compressed=True,
     ),
     "xfork-ground-world": Recipe(
         "synthesis: X-Fork from a tile to the panorama",
