@@ -77,6 +77,7 @@ ABOUT: dict[str, str] = {
     **recipes_places.ABOUT,
 }
 NEEDED = {"rgbds-world": ("depth-world", "unet-ground-world")}  # what estimates a query's depth and classes
+SHORT = "Its loss was still falling when the training ended, after 38,000 pairs: far from what the method can do."
 LIMITS: dict[str, str] = {
     "azimuth-world": (
         "Half of the views it was trained on showed less than a full turn, 70° at least; they are found much less "
@@ -101,6 +102,7 @@ LIMITS: dict[str, str] = {
         "What the panorama does not show is invented, differently for each seed: not evidence of what is there. Meant "
         "for full panoramas with ±45° of elevation."
     ),
+    **dict.fromkeys(("joint-fusion-vgg-world", "gasc-fusion-world"), SHORT),
     **measures.LIMITS,
     **recipes_places.LIMITS,
 }
