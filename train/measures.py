@@ -61,7 +61,7 @@ def retrieval(result: dict[str, Any], where: str, command: str) -> list[Row]:
     values |= {f"{k.upper()} %": f"{result[k]:.1f}" for k in ("r@5", "r@10", "r@1%")}
     if result["heading_error_deg"] is not None:
         values["median heading error °"] = f"{result['heading_error_deg']:.2f}"
-    if result.get("listed_of_right") is not None:
+    if result.get("listed_of_right") is not None and result["gallery"] >= 1000:  # a tenth of few tiles says nothing
         values["right matches on the shortlist of a large gallery %"] = f"{result['listed_of_right']:.1f}"
     values["calibration error %"] = f"{100 * result['reliability']['ece']:.1f}"
     values["right among the most confident half %"] = f"{result['abstention']['50']:.1f}"
