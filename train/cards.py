@@ -99,8 +99,9 @@ LIMITS: dict[str, str] = {
         "the middle."
     ),
     "clip-diffusion-world": (
-        "What the panorama does not show is invented, differently for each seed: not evidence of what is there. Meant "
-        "for full panoramas with ±45° of elevation."
+        "What the panorama does not show is invented, differently for each seed: not evidence of what is there. Trained "
+        "for 37,000 pairs only: with guidance, roads and open ground are where they belong; textures and colours are "
+        "poor. Meant for full panoramas with ±45° of elevation."
     ),
     **dict.fromkeys(("joint-fusion-vgg-world", "gasc-fusion-world"), SHORT),
     **measures.LIMITS,
