@@ -50,8 +50,7 @@ ABOUT: dict[str, str] = {
     "xseq-world": (
         "X-Seq (Regmi & Borji 2018): one generator draws the aerial view, a second segments what was drawn, its "
         "gradient scaled by 0.1 in the first; each is judged by a conditional PatchGAN. Beyond the source, the "
-        "bird's-eye projection is a second input, and `segformer-world` reads the pictures in the last part of the "
-        "training."
+        "bird's-eye projection is a second input."
     ),
     "pix2pix-world": (
         "The single-output baseline that X-Fork and X-Seq extend: the panorama alone in, the aerial view alone out, "
@@ -65,8 +64,7 @@ ABOUT: dict[str, str] = {
     "rgbds-world": (
         "A small Swin transformer reads colour, depth and classes of the panorama, a decoder of deconvolutions draws "
         "the aerial view. Beyond the source, the decoder sees the bird's-eye projection and the pixels set down where "
-        "their depth says; in the last part of the training `segformer-world` reads the pictures, so that they show "
-        "the true classes. Depth and classes of a query come from `depth-world` and `unet-ground-world`."
+        "their depth says. Depth and classes of a query come from `depth-world` and `unet-ground-world`."
     ),
     "clip-diffusion-world": (
         "Latent diffusion whose U-Net attends to the patch tokens of a small vision tower, the small sibling of Stable "
@@ -99,9 +97,9 @@ LIMITS: dict[str, str] = {
         "the middle."
     ),
     "clip-diffusion-world": (
-        "What the panorama does not show is invented, differently for each seed: not evidence of what is there. Trained "
-        "for 37,000 pairs only: with guidance, roads and open ground are where they belong; textures and colours are "
-        "poor. Meant for full panoramas with ±45° of elevation."
+        "What the panorama does not show is invented, differently for each seed: not evidence of what is there. "
+        "Trained for 37,000 pairs only: with guidance, roads and open ground are where they belong, but textures and "
+        "colours are poor. Meant for full panoramas with ±45° of elevation."
     ),
     **dict.fromkeys(("joint-fusion-vgg-world", "gasc-fusion-world"), SHORT),
     **measures.LIMITS,

@@ -23,7 +23,7 @@ POSITION: dict[str, Recipe] = {
         "position in a tile and land cover: ResNet-10 and joint bilateral upsampler",
         "position:PositionMethod",
         Settings(
-            "featup-world", steps=700, batch=16, learning_rate=1e-3, weight_decay=0.03,
+            "featup-world", steps=2000, batch=16, learning_rate=1e-3, weight_decay=0.03,
             model={
                 "size": 128, "backbone": "resnet10t", "index": 2, "frozen": False, "channels": 32, "factor": 4,
                 "key": 16, "radius": 2, "hidden": 96, **OURS,

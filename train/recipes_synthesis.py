@@ -61,10 +61,10 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis: X-Seq, two generators in sequence",
         "synthesis:GanMethod",
         Settings(
-            "xseq-world", steps=1950, **GAN, restarts=(1600,), model=NARROW,
-            options=GENTLE | {"family": "xseq", "conditional": True, "read": 10.0, "read_after": 1600},
+            "xseq-world", steps=1600, **GAN, model=NARROW,
+            options=GENTLE | {"family": "xseq", "conditional": True},
         ),
-        _smoke(family="xseq", conditional=True, discriminator=8, read=1.0, reader="tiny"),
+        _smoke(family="xseq", conditional=True, discriminator=8),
         compressed=True,
     ),
     "pix2pix-world": Recipe(
@@ -90,14 +90,14 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis: RGBDS, a Swin transformer over colour, depth and classes",
         "synthesis:GanMethod",
         Settings(
-            "rgbds-world", steps=3200, **GAN, restarts=(2400,),
+            "rgbds-world", steps=2400, **GAN,
             model={
                 "size": 128, "width": 32, "bird_eye": True,
                 "swin": {"embed_dim": 48, "depths": [2, 2, 4, 2], "num_heads": [3, 6, 12, 24], "window_size": 4},
             },
-            options={"family": "rgbds", "adversarial": 0.1, "read": 10.0, "read_after": 2400},
+            options={"family": "rgbds", "adversarial": 0.1},
         ),
-        _smoke(family="rgbds", discriminator=8, read=1.0, reader="tiny"),
+        _smoke(family="rgbds", discriminator=8),
         compressed=True,
     ),
     "clip-diffusion-world": Recipe(

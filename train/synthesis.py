@@ -13,8 +13,6 @@ from torch.nn import functional as F
 from train import augment
 from train.data import draw, images, labels
 from train.engine import Settings, cosine, step_of
-from train.pictures import tiny_model
-from xview_demo import zoo
 from xview_demo.classes import PALETTE
 from xview_demo.models.synthesis.interface import GROUND, Query, frame
 from xview_demo.models.synthesis.layers import ClassDiscriminator, PatchDiscriminator
@@ -22,7 +20,6 @@ from xview_demo.models.synthesis.rgbds import RGBDSGenerator
 from xview_demo.models.synthesis.xfork import XForkGenerator
 from xview_demo.models.synthesis.xseq import XSeqGenerator
 
-READ_METRES = 0.25  # a pixel of the pictures that segmenters are trained on
 FAMILIES: dict[str, Any] = {"xfork": XForkGenerator, "xseq": XSeqGenerator, "rgbds": RGBDSGenerator}
 
 
@@ -33,7 +30,6 @@ class Views:
     query: Query  # strips at the cache's size, or tiles; depth and classes where the generator needs them
     target: Tensor  # (B, 3, rows, columns) in the frame that is drawn
     truth: Tensor  # (B, rows, columns) classes of the target
-    read: bool = False  # whether a segmenter reads what is drawn
 
 
 def draw_views(cache: Any, net: Any, count: int, generator: Generator, colour: float, turn: bool = True) -> Views:
@@ -97,8 +93,7 @@ class GanMethod:
     `schedule` ("cosine", or "constant" as published); `wear` (how wrong depth is where it is needed); `imagenet` (start
     a Swin encoder from timm's weights); `taught` (share of the pictures that a painter paints upon the true classes);
     `narrow` (share of the strips that show less than a full turn, from step `narrow_after` on) and `fov` (degrees that
-    they show at least); `read` (weight of what a frozen segmenter, `reader`, reads in aerial pictures against the true
-    classes, from step `read_after` on; half of each batch is read).
+    they show at least).
     A painter's pictures are judged by a `ClassDiscriminator`; the sketch beneath them learns from L1 alone.
     """
 
@@ -110,7 +105,6 @@ class GanMethod:
             "family": "xfork", "discriminator": 32, "conditional": False, "l1": 100.0, "segmentation": 1.0,
             "adversarial": 1.0, "real": 0.9, "colour": 0.4, "turn": True, "schedule": "cosine", "wear": 0.15,
             "imagenet": False, "taught": 0.5, "narrow": 0.0, "narrow_after": 0, "fov": 70.0,
-            "read": 0.0, "reader": "segformer-world", "read_after": 0,
         }  # fmt: skip
         self.options |= settings.options
         o = self.options
@@ -127,7 +121,6 @@ class GanMethod:
         if o["family"] == "xseq":
             kinds = self.generator.classes or 3
             self.modules["label_discriminator"] = PatchDiscriminator(kinds, width, condition=3)
-        self.reader = _reader(o["reader"]) if o["read"] else None
         for module in self.modules.values():
             module.to(memory_format=torch.channels_last)
         self.optimisers: dict[str, torch.optim.Optimizer] = {
@@ -144,9 +137,7 @@ class GanMethod:
         o = self.options
         views = draw_views(self.cache, self.generator, self.settings.batch, generator, o["colour"], o["turn"])
         views.query = wear(views.query, generator, o["wear"])
-        step = step_of(generator, self.settings.seed)
-        views.read = self.reader is not None and step >= o["read_after"]
-        if o["narrow"] and step >= o["narrow_after"]:
+        if o["narrow"] and step_of(generator, self.settings.seed) >= o["narrow_after"]:
             image = views.query.image
             mask = augment.blinkers(generator, len(image), *image.shape[-2:], narrow=o["narrow"], fov=o["fov"])
             views.query = replace(views.query, image=image * mask, mask=mask)
@@ -193,23 +184,10 @@ class GanMethod:
             judged, fooled, more = self._paint(image.detach(), predicted.detach(), batch)
             l1 = l1 + more
         classes = torch.zeros(()) if predicted is None else self._segmentation(predicted, batch.truth)
-        read = self._read(image, batch.truth) if batch.read else torch.zeros(())
-        loss = o["adversarial"] * fooled + o["l1"] * l1 + o["segmentation"] * classes + o["read"] * read
-        self._update("generator", loss)
+        self._update("generator", o["adversarial"] * fooled + o["l1"] * l1 + o["segmentation"] * classes)
         for name in self.modules:
             self.modules[name].requires_grad_(True)
-        told = {"judge": judged, "fooled": fooled.item(), "l1": l1.item(), "classes": classes.item()}
-        return told if self.reader is None else {**told, "read": read.item()}
-
-    def _read(self, image: Tensor, truth: Tensor) -> Tensor:
-        """Cross-entropy of what the frozen segmenter reads in the first half of the pictures, at its own scale."""
-        assert self.reader is not None
-        half = slice(0, max(1, len(image) // 2))
-        side = round(self.generator.metres / READ_METRES)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = self.reader(F.interpolate(image[half], (side, side), mode="bilinear"), panorama=False)
-        small = F.interpolate(logits.float(), truth.shape[-2:], mode="area")
-        return F.cross_entropy(small, truth[half], _rarity(truth, logits.shape[1]))
+        return {"judge": judged, "fooled": fooled.item(), "l1": l1.item(), "classes": classes.item()}
 
     def _paint(self, sketch: Tensor, predicted: Tensor, batch: Views) -> tuple[float, Tensor, Tensor]:
         """Paint over the sketches and update the discriminator: its loss, the painter's, and the L1 of the pictures."""
@@ -219,7 +197,9 @@ class GanMethod:
         with torch.autocast("cpu", torch.bfloat16):
             image = self.generator.painter(sketch, kinds)
             real, fake = net(batch.target), net(image.detach())
-        weight = torch.cat((_rarity(truth, self.generator.classes), torch.ones(1)))  # the last is "drawn"
+        shares = F.one_hot(truth, self.generator.classes).float().mean((0, 1, 2))
+        weight = (0.1 / shares.clamp_min(1e-3)).sqrt().clamp(0.5, 3.0)
+        weight = torch.cat((weight, torch.ones(1)))  # the last is "drawn"
         drawn = torch.full_like(truth, len(weight) - 1)
         judge = F.cross_entropy(real, truth, weight) + F.cross_entropy(fake, drawn)
         self._update("discriminator", judge)
@@ -247,18 +227,6 @@ class GanMethod:
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-
-
-def _reader(name: str) -> torch.nn.Module:
-    """A trained segmenter that is not trained further, or a tiny random one for smoke runs ("tiny")."""
-    net = tiny_model("segformer-world") if name == "tiny" else zoo.load(name, task="segmentation")
-    return net.requires_grad_(False)
-
-
-def _rarity(truth: Tensor, classes: int) -> Tensor:
-    """Weights (classes,) that grow as a class is rarer in a batch of labels (B, H, W)."""
-    shares = F.one_hot(truth, classes).float().mean((0, 1, 2))
-    return (0.1 / shares.clamp_min(1e-3)).sqrt().clamp(0.5, 3.0)
 
 
 def _bce(logits: Tensor, label: float) -> Tensor:
