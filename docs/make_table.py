@@ -32,20 +32,24 @@ def rows_of(card: str) -> list[list[str]]:
 
 def numbers(name: str) -> str:
     """The headline numbers of a model on test worlds; a synthesis card compares several methods."""
-    task, view, found = zoo.get(name).task, zoo.get(name).view, []
+    task, view = zoo.get(name).task, zoo.get(name).view
+    found: dict[str, str] = {}  # what is said, without the value: a floor is measured again beside several methods
     names = list_models(task) if task == "synthesis" else [name]
     cards = [zoo.CARDS / f"{other}.md" for other in names]
     rows = [row for card in cards if card.is_file() for row in rows_of(card.read_text("utf-8"))]
     again = [row for row in rows if "judges the first" in row[0]]  # of a model that re-ranks
-    for where, metric, value, _ in again or rows:
+    for where, metric, value, command in again or rows:
         wanted = where.startswith("world test") and (task != "synthesis" or where.endswith(f", {name}"))
         if wanted and metric in HEADLINES[task] and ("wide" not in where or metric == "R@1 %"):
             known = re.search(r"heading (known|unknown)(, \d+° wide)?", where)
-            text = HEADLINES[task][metric].format(re.sub(r" \(.*\)", "", value))
-            text += f", {known[0]}" if known and metric == "R@1 %" else ""
-            text += f", {where.removeprefix('world test, ')}" if task == "segmentation" and view == "both" else ""
-            found.append(text + (" re-ranked" if where.endswith("re-ranked") else ""))
-    return "; ".join(dict.fromkeys(found)) or "–"  # a floor stands in the card of each method measured against it
+            more = f", {known[0]}" if known and metric == "R@1 %" else ""
+            more += f", {where.removeprefix('world test, ')}" if task == "segmentation" and view == "both" else ""
+            more += " re-ranked" if where.endswith("re-ranked") else ""
+            few = re.search(r"--n (\d+)", command)
+            more += f" among {few[1]}" if few and metric.startswith("retrieval") else ""
+            text = HEADLINES[task][metric].format(re.sub(r" \(.*\)", "", value)) + more
+            found.setdefault(HEADLINES[task][metric] + (more if task != "synthesis" else ""), text)
+    return "; ".join(found.values()) or "–"
 
 
 def listed() -> list[str]:
