@@ -35,14 +35,18 @@ class Composed:
         return getattr(self.matcher, "turns", 1)
 
     @property
+    def needs(self) -> Sequence[str]:
+        """Pictures that the matcher needs of a query (see `pictures`)."""
+        return getattr(self.matcher, "needs", ())
+
+    @property
     def fields(self) -> tuple[float, ...]:
         """Fields of view that the matcher is calibrated for."""
         return self.matcher.fields
 
     def encode_ground(self, strip: Tensor, mask: Tensor | None = None) -> Tensor:
         """Strips (B, 3, H, W) and masks (B, 1, H, W) → descriptors (B, D) in the strips' own frame."""
-        needs = getattr(self.matcher, "needs", ())
-        return self.matcher.encode_ground(strip, mask, **self.pictures(needs, strip, mask))
+        return self.matcher.encode_ground(strip, mask, **self.pictures(self.needs, strip, mask))
 
     def encode_turned(self, strip: Tensor, mask: Tensor | None = None) -> Tensor:
         """Descriptors (B, turns·D) of strips of unknown heading, as the matcher's `score` takes them.

@@ -19,6 +19,7 @@ from xview_demo.evaluation.protocol import VALIDATION, Progress, Protocol, fit_t
 from xview_demo.gallery import SHORTLIST
 from xview_demo.geometry import columns_within, roll_columns
 from xview_demo.geometry.geodesy import distance_m
+from xview_demo.views import GroundView
 
 STRIP, TILE = (64, 256), (96, 96)  # pixels of the small pictures
 HEADINGS = ("known", "unknown")
@@ -68,7 +69,7 @@ def describe_each(
     pictures: bool = False, headings: Sequence[str] = HEADINGS,
 ) -> dict[float, Descriptors]:  # fmt: skip
     """`describe` for several fields of view, the worlds rendered once."""
-    encoder = matcher if isinstance(matcher, Composed) else composed(matcher)
+    encoder = _encoder(matcher)
     north: dict[float, list[Tensor]] = {fov: [] for fov in fovs}
     own: dict[float, list[Tensor]] = {fov: [] for fov in fovs}
     strips: dict[float, list[Tensor]] = {fov: [] for fov in fovs}
@@ -95,8 +96,7 @@ def describe_each(
     found = {}
     for fov in fovs:
         shown = (torch.cat(strips[fov]), torch.cat(tiles)) if pictures else (None, None)
-        to_north, as_stood = (torch.cat(parts[fov]) if parts[fov] else torch.empty(0) for parts in (north, own))
-        found[fov] = Descriptors(to_north, as_stood, every, angle, right, away, *shown)
+        found[fov] = Descriptors(_joined(north[fov]), _joined(own[fov]), every, angle, right, away, *shown)
     return found
 
 
@@ -108,13 +108,17 @@ def describe_both(
     Where every query of unknown heading takes a synthetic view for each heading that is tried, only `few` of them are
     described, against as many tiles.
     """
-    costly = getattr(matcher, "turns", 1) > 1 and bool(getattr(getattr(matcher, "matcher", matcher), "needs", ()))
-    if not costly:
+    encoder = _encoder(matcher)
+    if encoder.turns == 1 or not encoder.needs:
         found = describe_each(matcher, protocol, matcher.fields, None, world)
         return found, found
     known = describe_each(matcher, protocol, matcher.fields, None, world, headings=("known",))
     fewer = protocol.scaled(min(few, protocol.worlds * protocol.queries), None)
     return known, describe_each(matcher, fewer, matcher.fields, None, world, headings=("unknown",))
+
+
+def _encoder(matcher: Any) -> Composed:
+    return matcher if isinstance(matcher, Composed) else composed(matcher)
 
 
 def seen(strip: Tensor, fov: float) -> Tensor:
@@ -143,29 +147,30 @@ def _blocks(parts: list[np.ndarray], fill: Any) -> np.ndarray:
 
 
 @torch.inference_mode()
-def describe_index(matcher: Any, index: PairIndex, *, fov: float = 360.0, pictures: bool = False) -> Descriptors:
+def describe_index(
+    matcher: Any, index: PairIndex, *, fov: float = 360.0, pictures: bool = False, headings: Sequence[str] = HEADINGS
+) -> Descriptors:
     """`describe` for a data set; queries without a right tile are left out, as recall has no meaning for them.
 
     Raises:
         XViewError: no query has a right tile.
     """
-    encoder = matcher if isinstance(matcher, Composed) else composed(matcher)
+    encoder = _encoder(matcher)
     chosen = np.flatnonzero(index.truth_mask().any(1))
     if not len(chosen):
         raise XViewError(f"No query of {index.name!r} has a right tile: check its lists.")
     north: list[Tensor] = []
     own: list[Tensor] = []
-    headings, places_, strips = [], [], []
+    angles, places_, strips = [], [], []
     for query in chosen:
         view = open_ground(index.ground[query])
-        for turned, encode, found in ((True, encoder.encode_ground, north), (False, encoder.encode_turned, own)):
-            image, mask = (x[None] for x in view.strip(north=turned and view.heading is not None))
-            middle = seen(image, fov)
-            if turned and view.heading is not None:
-                middle = roll_columns(middle, -view.heading)
-            found.append(encode(image * middle, mask * middle))
-        strips.append(small(image * middle, STRIP))
-        headings.append(np.nan if view.heading is None else view.heading)
+        if "known" in headings:
+            north.append(encoder.encode_ground(*_shown(view, fov, north=True)))
+        if "unknown" in headings:
+            own.append(encoder.encode_turned(*_shown(view, fov, north=False)))
+        if pictures:
+            strips.append(small(_shown(view, fov, north=False)[0], STRIP))
+        angles.append(np.nan if view.heading is None else view.heading)
         places_.append(view.latlon or (np.nan, np.nan))
     gallery, centres, tiles = [], [], []
     for item in index.aerial:
@@ -173,13 +178,28 @@ def describe_index(matcher: Any, index: PairIndex, *, fov: float = 360.0, pictur
         tile = aerial.tile()[None]
         gallery.append(encoder.encode_aerial(tile))
         centres.append(aerial.latlon or (np.nan, np.nan))
-        tiles.append(small(tile, TILE))
+        if pictures:
+            tiles.append(small(tile, TILE))
     away = np.stack([distance_m(np.array(centres), place) for place in places_]).astype(np.float32)
     return Descriptors(
-        torch.cat(north), torch.cat(own), torch.cat(gallery), np.array(headings), index.truth_mask()[chosen], away,
+        _joined(north), _joined(own), torch.cat(gallery), np.array(angles), index.truth_mask()[chosen], away,
         strips=torch.cat(strips) if pictures else None, tiles=torch.cat(tiles) if pictures else None,
         covers=index.cover_mask()[chosen] if index.semi_positives else None,
     )  # fmt: skip
+
+
+def _shown(view: GroundView, fov: float, north: bool) -> tuple[Tensor, Tensor]:
+    """What a query shows within a field of view, (1, 3, H, W), and where, turned to north if that can be."""
+    turned = north and view.heading is not None
+    image, mask = (x[None] for x in view.strip(north=turned))
+    middle = seen(image, fov)
+    if turned and view.heading is not None:
+        middle = roll_columns(middle, -view.heading)
+    return image * middle, mask * middle
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return torch.cat(parts) if parts else torch.empty(0)
 
 
 @dataclass
@@ -289,7 +309,7 @@ def evaluate_matching(
 
     def described(of: Any, told: Progress | None = None) -> Descriptors:
         if index is not None:
-            return describe_index(of, index, fov=fov, pictures=figures is not None)
+            return describe_index(of, index, fov=fov, pictures=figures is not None, headings=(heading,))
         return describe(of, protocol, told, world, fov=fov, pictures=figures is not None, headings=(heading,))
 
     found = described(matcher, progress)

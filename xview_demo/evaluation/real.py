@@ -117,21 +117,21 @@ def evaluate_real_pairs(
     """
     matcher, name = model_of(model, "matching")
     pairs = real_pairs(folder, metres_per_pixel)
-    found = _described(matcher, pairs)
+    found = _described(matcher, pairs, heading)
     searched = search(matcher, found, heading)
     result = {"model": name, "seeds": None}
     if rerank is not None:
         dense, result["rerank"] = model_of(rerank, "matching")
-        searched = reranking.rerank(dense, searched, _described(dense, pairs), heading)
+        searched = reranking.rerank(dense, searched, _described(dense, pairs, heading), heading)
     return result | recalled(searched, found)
 
 
-def _described(matcher: Any, pairs: list[tuple[GroundView, AerialView]]) -> Descriptors:
-    encoder = composed(matcher)
-    north, own = ([view.strip(north=north) for view, _ in pairs] for north in (True, False))
+def _described(matcher: Any, pairs: list[tuple[GroundView, AerialView]], heading: str) -> Descriptors:
+    encoder, known, none = composed(matcher), heading == "known", torch.empty(0)
+    strips, masks = map(torch.stack, zip(*(view.strip(north=known) for view, _ in pairs), strict=True))
     return Descriptors(
-        encoder.encode_ground(*map(torch.stack, zip(*north, strict=True))),
-        encoder.encode_turned(*map(torch.stack, zip(*own, strict=True))),
+        encoder.encode_ground(strips, masks) if known else none,
+        none if known else encoder.encode_turned(strips, masks),
         encoder.encode_aerial(torch.stack([aerial.tile() for _, aerial in pairs])),
         np.array([view.heading or 0.0 for view, _ in pairs]),
         np.eye(len(pairs), dtype=bool),

@@ -53,11 +53,10 @@ def _beside(step: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
 
 def _from_bytes(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A stored state with whole weights in the place of 8-bit integers and their steps."""
-    steps = {name: value for name, value in state.items() if name.endswith(_STEP) and name[: -len(_STEP)] in state}
-    found = {name: value for name, value in state.items() if name not in steps}
-    for name, step in steps.items():
-        value = found[name[: -len(_STEP)]].float()
-        found[name[: -len(_STEP)]] = value * _beside(step, value)
+    found = dict(state)
+    for name, value in state.items():
+        if name + _STEP in state:
+            found[name] = value.float() * _beside(found.pop(name + _STEP), value)
     return found
 
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from xview_demo.classes import ADE20K_GROUPS, CLASSES
 from xview_demo.errors import ModelError
-from xview_demo.geometry import resize
+from xview_demo.geometry import resize, roll_columns
 from xview_demo.models.blocks import IMAGENET_MEAN, IMAGENET_STD, pad_azimuth
 from xview_demo.models.hub import HubModel
 
@@ -150,8 +150,8 @@ class SegFormer(HubModel):
         wrap = (self.view == "ground" and not self.training) if panorama is None else panorama
         height, width = image.shape[-2:]
         if wrap:
-            turned = brightest_column(image)
-            image = _rolled(image, turned)
+            turned = brightest_column(image).double() * (360 / width)
+            image = roll_columns(image, turned)
         if wrap and width % STRIDE:
             image = resize(image, height, max(STRIDE, round(width / STRIDE) * STRIDE), wrap=True)
         for conv in self.seams:
@@ -165,7 +165,7 @@ class SegFormer(HubModel):
             step = image.shape[-1] // stages[0].shape[-1]
             logits = _enlarge(logits, height, image.shape[-1] + 2 * step)[..., step:-step]
             logits = logits if image.shape[-1] == width else resize(logits, height, width, wrap=True)
-            return _rolled(logits, -turned)
+            return roll_columns(logits, -turned)
         return _enlarge(self.net.decode_head(stages), height, width)
 
     @torch.no_grad()
@@ -239,14 +239,9 @@ def _with_seams(net: nn.Module) -> list[SeamConv2d]:
 
 def brightest_column(image: Tensor) -> Tensor:
     """Columns (B,) about which panoramas (B, 3, H, W) are brightest: the phase of their brightness's first wave."""
-    wave = torch.fft.rfft(image.double().mean((1, 2)))[:, 1]
+    wave = torch.fft.rfft(image.mean((1, 2), dtype=torch.float64))[:, 1]
     width = image.shape[-1]
     return (-wave.angle() * (width / (2 * torch.pi))).round().long() % width
-
-
-def _rolled(image: Tensor, columns: Tensor) -> Tensor:
-    """Panoramas (B, C, H, W) whose first column is the one at `columns` (B,)."""
-    return torch.stack([one.roll(-int(column), -1) for one, column in zip(image, columns, strict=True)])
 
 
 def _enlarge(logits: Tensor, height: int, width: int) -> Tensor:
