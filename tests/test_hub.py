@@ -171,6 +171,13 @@ def test_a_compressed_model_is_half_as_large_and_loads_as_it_was_measured(tmp_pa
     assert (tmp_path / "whole" / "model.safetensors").stat().st_size == half.stat().st_size
 
 
+def test_what_is_measured_is_what_is_stored(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    stored = type(model).from_pretrained(tmp_path).state_dict()
+    assert not all(torch.equal(value, stored[name]) for name, value in model.state_dict().items())
+    assert all(torch.equal(value, stored[name]) for name, value in model.as_stored().state_dict().items())
+
+
 def test_a_zoo_name_uses_its_pinned_revision(hub, model, tmp_path, monkeypatch):
     from dataclasses import replace
 

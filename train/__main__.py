@@ -99,8 +99,7 @@ def run(args: argparse.Namespace) -> Path:
     model = train(settings, method, out)
     if not is_main(method):
         return out
-    if recipe.compressed:
-        model.compress()  # type: ignore[operator]
+    model = model.compress() if recipe.compressed else model.as_stored()  # type: ignore[operator]
     model.save_pretrained(out / "model")  # type: ignore[operator]
     print(f"weights: {out / 'model'}")
     if not args.no_evaluation and args.recipe in zoo.ZOO:

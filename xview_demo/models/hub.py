@@ -65,14 +65,15 @@ class HubModel(nn.Module, PyTorchModelHubMixin, library_name="xview_demo", licen
 
     bits = 16  # of a stored number
 
-    @torch.no_grad()
     def compress(self) -> Self:
-        """Round large weights to 8 bits a number, as they are stored from now on: half as large a file.
-
-        The model itself changes, so that what is measured is what will be loaded.
-        """
+        """Store large weights in 8 bits a number from now on, half as large a file, and be `as_stored`."""
         self.bits = 8
-        self.load_state_dict(_from_bytes(stored_state(self, 8)))
+        return self.as_stored()
+
+    @torch.no_grad()
+    def as_stored(self) -> Self:
+        """Round every number as it is stored, so that what is measured is what will be loaded."""
+        self.load_state_dict(_from_bytes(stored_state(self, self.bits)))
         return self
 
     def save_pretrained(self, save_directory: str | Path, **keywords: Any) -> str | None:  # type: ignore[override]
