@@ -114,6 +114,7 @@ def test_standardise_forgets_gain_and_offset():
 def test_pad_azimuth_joins_the_seam():
     x = torch.arange(8.0)[None, None, None]
     assert pad_azimuth(x, 2).flatten().tolist() == [6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1]
+    assert torch.autograd.gradcheck(lambda y: pad_azimuth(y, 2), x.double().requires_grad_())
 
 
 @pytest.mark.parametrize("size", [(128, 512), (100, 300)])

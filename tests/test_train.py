@@ -14,6 +14,7 @@ from train import augment, cache, cards, looks, losses
 from train.__main__ import main
 from train.data import rarity
 from train.engine import Average, Settings, cosine, generator_of, resume, save_checkpoint, step_of, train
+from train.memory import TileMemory
 from train.recipes import RECIPES, get
 from xview_demo import zoo
 from xview_demo.errors import DataError, XViewError
@@ -129,6 +130,41 @@ def test_heading_nce_counts_every_heading_but_the_neighbours():
     valid = torch.ones(4, 4, dtype=torch.bool)
     loss = losses.heading_nce(torch.zeros(4, 4, 16), valid)
     assert loss.item() == pytest.approx(math.log(4 * 16 - 2))
+
+
+def test_remembered_tiles_count_as_wrong_but_for_the_same_place():
+    scores, further = torch.zeros(8, 8), torch.zeros(8, 5)
+    further[:, 3:] = -torch.inf  # the same places
+    expected = (math.log(8 + 3) + math.log(8)) / 2
+    assert losses.info_nce(scores, further=further).item() == pytest.approx(expected)
+    valid = torch.ones(4, 4, dtype=torch.bool)
+    beside = torch.zeros(4, 3, 16)
+    beside[:, 2] = -torch.inf
+    expected = (math.log(6 * 16 - 2) + math.log(4 * 16 - 2)) / 2
+    assert losses.heading_nce(torch.zeros(4, 4, 16), valid, further=beside).item() == pytest.approx(expected)
+
+
+def test_a_memory_forgets_the_oldest_and_survives_a_checkpoint():
+    memory = TileMemory(4, 2)
+    assert [len(x) for x in memory.read()] == [0, 0]
+    for first in (0, 3):
+        rows = torch.arange(first, first + 3.0)
+        memory.write(rows[:, None].expand(3, 2), rows[:, None].expand(3, 4))
+    again = TileMemory(4, 2)
+    again.load_state_dict(memory.state_dict())
+    for kept in (memory, again):
+        descriptors, place = kept.read()
+        assert descriptors[:, 0].tolist() == place[:, 0].tolist() == [4, 5, 2, 3]
+
+
+def test_narrow_views_can_be_made_more_frequent():
+    def seen(lean):
+        masks = augment.blinkers(generator_of(0, 0), 400, 8, 360, narrow=1.0, fov=70.0, lean=lean)
+        return masks.amax((1, 2)).sum(1)
+
+    even, leaning = seen(1.0), seen(2.0)
+    assert even.min() >= 69 and leaning.min() >= 69
+    assert even.mean() == pytest.approx(215, abs=15) and leaning.mean() == pytest.approx(167, abs=15)
 
 
 def test_depth_loss_is_zero_for_the_truth():

@@ -111,7 +111,15 @@ def cut(image: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
 
 
 def blinkers(
-    generator: Generator, count: int, height: int, width: int, *, narrow: float, fov: float, low: float = 0.3
+    generator: Generator,
+    count: int,
+    height: int,
+    width: int,
+    *,
+    narrow: float,
+    fov: float,
+    low: float = 0.3,
+    lean: float = 1.0,
 ) -> Tensor:
     """Masks (B, 1, H, W) of what cameras with a smaller field of view show of a panorama, 1 where they show something.
 
@@ -121,11 +129,12 @@ def blinkers(
         narrow: share of the masks that show less than a full turn, as photographs do: only what is around the middle.
         fov: degrees that they show at least.
         low: share of the masks that show less sky and ground.
+        lean: above 1, more of the narrow ones are very narrow: the width above `fov` is a uniform share to this power.
     """
     half = uniform(generator, (count, 1), 0.55, 1.0) * (height / 2)
     half = torch.where(uniform(generator, (count, 1)) < low, half, torch.tensor(float(height)))
     rows = ((torch.arange(height) + 0.5 - height / 2).abs() < half).float()
-    across = uniform(generator, (count, 1), fov, 360.0)
+    across = fov + (360.0 - fov) * uniform(generator, (count, 1)) ** lean
     across = across.masked_fill(uniform(generator, (count, 1)) >= narrow, 360.0)
     return rows[:, None, :, None] * columns_within(width, across)[:, None, None]
 

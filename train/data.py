@@ -73,7 +73,11 @@ def rarity(shares: np.ndarray, least: float = 0.003) -> np.ndarray:
     return (present / often).sum(1)
 
 
-def apart(place: Tensor, metres: float) -> Tensor:
-    """(B, B) True where two places (B, 4: world seed, east, north, …) are of different worlds or that far apart."""
-    far = torch.cdist(place[:, 1:3], place[:, 1:3]) > metres
-    return far | (place[:, None, 0] != place[None, :, 0])
+def apart(place: Tensor, metres: float, other: Tensor | None = None) -> Tensor:
+    """(B, B) True where two places (B, 4: world seed, east, north, …) are of different worlds or that far apart.
+
+    With `other` (M, 4): the places against those, (B, M).
+    """
+    other = place if other is None else other
+    far = torch.cdist(place[:, 1:3], other[:, 1:3]) > metres
+    return far | (place[:, None, 0] != other[None, :, 0])

@@ -7,15 +7,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def info_nce(scores: Tensor, valid: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+def info_nce(
+    scores: Tensor, valid: Tensor | None = None, smoothing: float = 0.0, further: Tensor | None = None
+) -> Tensor:
     """Symmetric InfoNCE: scores (B, B) already divided by the temperature, right pairs on the diagonal.
 
     `valid` (B, B) is False where a pair is so close on the ground that it must not count as wrong; `smoothing` is the
-    share of the target that is spread over all pairs that count.
+    share of the target that is spread over all pairs that count; `further` (B, M) are scores of the rows with more
+    wrong columns, −inf where they do not count.
     """
     eye = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     keep = torch.ones_like(eye) if valid is None else valid | eye
-    return 0.5 * (_nce(scores, keep, smoothing) + _nce(scores.t(), keep.t(), smoothing))
+    wide, wide_keep = scores, keep
+    if further is not None:
+        wide, wide_keep = torch.cat((scores, further), 1), torch.cat((keep, further.isfinite()), 1)
+    return 0.5 * (_nce(wide, wide_keep, smoothing) + _nce(scores.t(), keep.t(), smoothing))
 
 
 def _nce(scores: Tensor, keep: Tensor, smoothing: float) -> Tensor:
@@ -24,10 +30,11 @@ def _nce(scores: Tensor, keep: Tensor, smoothing: float) -> Tensor:
     return -(1 - smoothing) * logs.diagonal().mean() - smoothing * spread
 
 
-def heading_nce(volume: Tensor, valid: Tensor, blur: int = 1) -> Tensor:
+def heading_nce(volume: Tensor, valid: Tensor, blur: int = 1, further: Tensor | None = None) -> Tensor:
     """InfoNCE over tiles *and* headings: volume (B, B, A) over the temperature, truth at tile b, heading 0.
 
-    The `blur` bins on either side of the true heading are not counted as wrong.
+    The `blur` bins on either side of the true heading are not counted as wrong; `further` (B, M, A) compares the
+    queries with more wrong tiles, −inf where they do not count.
     """
     b, _, bins = volume.shape
     right = volume.diagonal().t()  # (B, A)
@@ -38,7 +45,8 @@ def heading_nce(volume: Tensor, valid: Tensor, blur: int = 1) -> Tensor:
     own[:, near] = float("-inf")
     eye = torch.eye(b, dtype=torch.bool, device=volume.device)[:, :, None]
     full = torch.where(eye, own[:, None, :], wrong)
-    return 0.5 * ((full.logsumexp((1, 2)) - truth).mean() + (full.logsumexp((0, 2)) - truth).mean())
+    wide = full if further is None else torch.cat((full, further), 1)
+    return 0.5 * ((wide.logsumexp((1, 2)) - truth).mean() + (full.logsumexp((0, 2)) - truth).mean())
 
 
 def depth_loss(prediction: Tensor, sky: Tensor, metres: Tensor, near: float = 60.0, limit: float = 250.0) -> Tensor:

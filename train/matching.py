@@ -1,6 +1,7 @@
 """Azimuth matcher: InfoNCE on aligned descriptors, and over all headings at once."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -8,8 +9,9 @@ from torch import Generator, Tensor
 from train import augment
 from train.cache import Cache
 from train.data import apart, neighbours, pairs
-from train.engine import Settings
+from train.engine import Settings, step_of
 from train.losses import heading_nce, info_nce
+from train.memory import TileMemory
 from xview_demo.models.matching.azimuth import AzimuthMatcher
 
 
@@ -20,7 +22,8 @@ class MatchingBatch:
     strip: Tensor  # (B, 3, 128, 256)
     mask: Tensor  # (B, 1, 128, 256)
     tile: Tensor  # (B, 3, 128, 128)
-    valid: Tensor  # (B, B) False where two places are too close to count as different
+    place: Tensor  # (B, 4): world seed, east, north (metres), camera height (metres)
+    hard: int  # remembered tiles that look like each of the batch, to compare with
 
 
 class AzimuthMethod:
@@ -28,18 +31,25 @@ class AzimuthMethod:
 
     Options: `worlds` per batch, `apart` (metres between places that count as different), `offset` (metres), `scale`,
     `colour` (strength), `aligned` (weight of the aligned loss), `narrow` (share of the queries that show less than a
-    full turn) and `fov` (degrees that they show at least).
+    full turn), `fov` (degrees that they show at least), `lean` (above 1: more of them show little), `hard` (tiles of
+    earlier batches, `memory` of which are kept, that look most like each tile: more wrong ones to compare with), and
+    `later`: options that hold from the step `after` on.
+
+    A curriculum: neighbours on the ground first, then tiles that look alike; whole turns first, then narrow views.
     """
 
     averaged = "model"
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
         self.cache, self.settings = cache, settings
-        self.options = {"worlds": 4, "apart": 12.0, "offset": 3.0, "scale": 0.05, "colour": 1.0, "aligned": 1.0}
-        self.options |= {"narrow": 0.5, "fov": 70.0}
+        self.options: dict[str, Any] = {
+            "worlds": 4, "apart": 12.0, "offset": 3.0, "scale": 0.05, "colour": 1.0, "aligned": 1.0, "narrow": 0.5,
+            "fov": 70.0, "lean": 1.0, "hard": 0, "memory": 4096, "later": {},
+        }  # fmt: skip
         self.options |= settings.options
         self.model = AzimuthMatcher(**settings.model).to(memory_format=torch.channels_last)
-        self.modules: dict[str, torch.nn.Module] = {"model": self.model}
+        self.memory = TileMemory(int(self.options["memory"]), self.model.dimension)
+        self.modules: dict[str, torch.nn.Module] = {"model": self.model, "memory": self.memory}
         decay = [p for p in self.model.parameters() if p.dim() > 1]
         plain = [p for p in self.model.parameters() if p.dim() <= 1]
         groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
@@ -48,6 +58,8 @@ class AzimuthMethod:
     def batch(self, generator: Generator) -> MatchingBatch:
         """Neighbouring places, each turned by a random angle, each view with its own colours."""
         o, config = self.options, self.cache.config
+        if step_of(generator, self.settings.seed) >= o["later"].get("after", 0):
+            o = o | o["later"]
         rows = neighbours(self.cache, int(o["worlds"]), self.settings.batch, generator)
         sample = pairs(self.cache, rows, ground=(1, 2))
         b, width = len(rows), sample.ground.shape[-1]
@@ -59,8 +71,10 @@ class AzimuthMethod:
         )  # fmt: skip
         strip = self._disturb(augment.roll(sample.ground, columns), generator)
         tile = self._disturb(augment.cut(sample.aerial, grid), generator)
-        mask = augment.blinkers(generator, b, strip.shape[-2], width, narrow=o["narrow"], fov=o["fov"])
-        return MatchingBatch(strip, mask, tile, apart(sample.place, o["apart"]))
+        mask = augment.blinkers(
+            generator, b, strip.shape[-2], width, narrow=o["narrow"], fov=o["fov"], lean=o["lean"]
+        )  # fmt: skip
+        return MatchingBatch(strip, mask, tile, sample.place, int(o["hard"]))
 
     def _disturb(self, image: Tensor, generator: Generator) -> Tensor:
         strength = self.options["colour"]
@@ -71,10 +85,13 @@ class AzimuthMethod:
         with torch.autocast("cpu", torch.bfloat16):
             ground = self.model.ground_columns(batch.strip * batch.mask, batch.mask)
             aerial = self.model.aerial_columns(batch.tile)
+        ground, aerial = ground.flatten(1), aerial.flatten(1)
         scale = self.model.log_scale.clamp(1.5, 4.6).exp()
-        volume = self.model.correlation(ground.flatten(1), aerial.flatten(1))
-        aligned = info_nce(volume[..., 0] * scale, batch.valid)
-        turned = heading_nce(volume * scale, batch.valid)
+        volume = self.model.correlation(ground, aerial) * scale
+        valid = apart(batch.place, self.options["apart"])
+        further = self._remembered(ground, aerial, batch, scale)
+        aligned = info_nce(volume[..., 0], valid, further=None if further is None else further[..., 0])
+        turned = heading_nce(volume, valid, further=further)
         loss = self.options["aligned"] * aligned + turned
         optimiser = self.optimisers["model"]
         optimiser.zero_grad(set_to_none=True)
@@ -87,3 +104,20 @@ class AzimuthMethod:
             "aligned": aligned.item(), "turned": turned.item(), "r1": found.float().mean().item(),
             "r1_turned": best.float().mean().item(), "scale": scale.item(),
         }  # fmt: skip
+
+    def _remembered(self, ground: Tensor, aerial: Tensor, batch: MatchingBatch, scale: Tensor) -> Tensor | None:
+        """(B, M, bins) scaled scores of the queries with the remembered tiles that look most like those of the batch.
+
+        −inf where the place is the same; None if nothing is remembered.
+        """
+        if not batch.hard:
+            return None
+        known, place = self.memory.read()
+        further = None
+        if len(known):
+            alike = self.model.spectra(aerial) @ self.model.spectra(known).T
+            rows = alike.topk(min(batch.hard, len(known)), dim=1).indices.unique()
+            far = apart(batch.place, self.options["apart"], place[rows])
+            further = (self.model.correlation(ground, known[rows]) * scale).masked_fill(~far[..., None], -torch.inf)
+        self.memory.write(aerial, batch.place)
+        return further

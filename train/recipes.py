@@ -15,8 +15,11 @@ RECIPES: dict[str, Recipe] = {
     "azimuth-world": Recipe(
         "matching: azimuth-structured descriptors, heading by circular correlation",
         "matching:AzimuthMethod",
-        Settings("azimuth-world", steps=2200, batch=64, learning_rate=1.2e-3, restarts=(1400,)),
-        {"steps": 4, "batch": 6, "options": {"worlds": 2}},
+        Settings(
+            "azimuth-world", steps=5000, batch=64, learning_rate=1.2e-3, restarts=(1400, 2200),
+            options={"later": {"after": 2200, "narrow": 0.75, "lean": 2.0, "hard": 8}},
+        ),
+        {"steps": 4, "batch": 6, "options": {"worlds": 2, "memory": 8, "later": {"after": 1, "hard": 2}}},
     ),
     "bird-eye-features-world": Recipe(
         "matching: dense features of the bird's-eye view and the tile, correlated over shifts",
@@ -45,7 +48,9 @@ RECIPES: dict[str, Recipe] = {
     "depth-world": Recipe(
         "depth of panoramas: U-Net, ResNet-18",
         "depth:DepthMethod",
-        Settings("depth-world", steps=2000, batch=16, learning_rate=1e-3),
+        Settings(
+            "depth-world", steps=6300, batch=16, learning_rate=1e-3, restarts=(2000, 4800), options={"settled": 4800}
+        ),
         {"steps": 4, "batch": 2},
     ),
     **LADDER,

@@ -180,9 +180,13 @@ class AzimuthMatcher(Calibrated):
             (N, channels·(bins / 2 + 1)), unit length; None where a view shows less than a full turn, whose magnitudes
             are not those of the whole.
         """
+        columns = descriptors.view(len(descriptors), self.channels, self.bins)
+        return self.spectra(descriptors) if bool((columns != 0).any(1).all()) else None
+
+    @torch.no_grad()
+    def spectra(self, descriptors: Tensor) -> Tensor:
+        """`invariants` of descriptors (N, D) that are known to hold the full turn, as those of tiles do."""
         columns = descriptors.view(len(descriptors), self.channels, self.bins).float()
-        if not bool((columns != 0).any(1).all()):
-            return None
         return F.normalize(torch.fft.rfft(columns).abs().flatten(1), dim=1)
 
     def calibrate(self, fitted: Mapping[float, tuple[float, float]]) -> None:
