@@ -181,6 +181,11 @@ def train(
                     group["initial_lr"], group["lr"] = rate, rate * schedule(step, settings)
             torch.manual_seed(settings.seed * 1_000_003 + step)
             report = method.step(method.batch(generator_of(settings.seed, step)))
+            if broken := [k for k, v in report.items() if not math.isfinite(v)]:
+                raise XViewError(
+                    f"Step {step + 1} of {settings.recipe} has no finite {' or '.join(broken)}: the weights are lost "
+                    f"from here on. Go on from {checkpoint} with a lower learning rate, or without autocast."
+                )
             average.update(method.modules[method.averaged], step)
             sums = {k: sums.get(k, 0.0) + v for k, v in report.items()}
             bar.update()

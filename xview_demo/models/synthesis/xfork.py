@@ -109,7 +109,8 @@ class XForkGenerator(HubModel):
         self.label_up = up(wide[-1], width) if labels else None
         self.label_out = nn.ConvTranspose2d(half, classes or 3, 4, 2, 1) if labels else None
         self.apply(initialise)
-        self.painter = Painter(classes or 0, width, grain) if painted else None
+        # by sixteens: in bfloat16 oneDNN's gradient of a dilated convolution is NaN for other numbers of channels
+        self.painter = Painter(classes or 0, -(-width // 16) * 16, grain) if painted else None
         self.rays = RayProjector.over_tile(size // 2, metres, rays) if rays else None
 
     def hint(self, query: Query) -> Tensor | None:
