@@ -133,6 +133,14 @@ def test_a_painter_paints_upon_the_classes_and_twice_the_same():
         XForkGenerator(**SMALL, painted=True)
 
 
+def test_a_painter_of_any_width_has_gradients_in_bfloat16():
+    net = XForkGenerator(size=32, width=24, classes=8, painted=True).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        image = net.painter(torch.rand(2, 3, 32, 32), torch.zeros(2, 32, 32).long())
+    image.mean().backward()
+    assert all(p.grad.isfinite().all() for p in net.painter.parameters())
+
+
 def test_a_class_discriminator_tells_classes_and_drawn():
     net = ClassDiscriminator(8, width=8)
     assert net(torch.rand(2, 3, 32, 128)).shape == (2, 9, 32, 128)

@@ -222,6 +222,14 @@ def test_an_interrupted_run_ends_like_an_unbroken_one(tmp_path):
     assert [line["step"] for line in log] == [20, 30] and log[0]["loss"] > 0
 
 
+def test_a_run_without_a_finite_loss_stops_at_once(tmp_path):
+    method = Line()
+    with torch.no_grad():
+        method.model.weight.fill_(math.nan)
+    with pytest.raises(XViewError, match=r"Step 1 of line has no finite loss.*lower learning rate"):
+        train(SETTINGS, method, tmp_path)
+
+
 def test_resuming_refuses_other_settings_and_shows_both(tmp_path):
     method = Line()
     average = Average(method.model, 0.9)
