@@ -59,6 +59,8 @@ def test_panoramas_are_measured_too(matcher, segmenters):
     assert all(set(values) == METRICS for values in result["methods"].values())
     with pytest.raises(XViewError, match="draw different views"):
         evaluation.evaluate_synthesis(("bird-eye", net), **options)
+    with pytest.raises(XViewError, match="2 methods have 1 names, bird-eye: give each one once"):
+        evaluation.evaluate_synthesis(("bird-eye", "bird-eye"))
     with pytest.raises(XViewError, match="the methods draw ground ones"):
         evaluation.evaluate_synthesis((net,), **options | {"segmenter": segmenters["aerial"]})
 

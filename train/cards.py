@@ -78,11 +78,11 @@ NEEDED = {"rgbds-world": ("depth-world", "unet-ground-world")}  # what estimates
 SHORT = "Its loss was still falling when the training ended, after 38,000 pairs: far from what the method can do."
 LIMITS: dict[str, str] = {
     "azimuth-world": (
-        "Half of the views it was trained on showed less than a full turn, 70° at least; they are found much less "
-        "often than panoramas. Their probabilities have temperatures of their own, fitted at 180, 90 and 70° and "
-        "interpolated between; real pictures are further from the worlds: there any probability is too high. "
-        "Tiles are taken to be 64 m wide with the camera within a few metres of the centre. On "
-        "real pictures it is well below what models trained on CVUSA or VIGOR reach there."
+        "Half of the views it was trained on, three quarters in the later part, showed less than a full turn, 70° at "
+        "least; they are found much less often than panoramas. Their probabilities have temperatures of their own, "
+        "fitted at 180, 90 and 70° and interpolated between; real pictures are further from the worlds: there any "
+        "probability is too high. Tiles are taken to be 64 m wide with the camera within a few metres of the centre. "
+        "On real pictures it is well below what models trained on CVUSA or VIGOR reach there."
     ),
     "unet-ground-world": "The world's looks are simpler than a photograph's: expect coarse classes on real pictures.",
     "unet-aerial-world": "The world's looks are simpler than a photograph's: expect coarse classes on real pictures.",
@@ -91,6 +91,10 @@ LIMITS: dict[str, str] = {
         "What the panorama does not show (roofs, what lies behind façades) is invented or blurred; colours are those "
         "of the world's sensors. Photographs were shown only in the last part of the training, from 70° on: what lies "
         "outside of them is a guess, and `Synthesis.seen` says where that is."
+    ),
+    "xfork-edges-world": (
+        "Those of xfork-world, with fewer channels and half the steps; it never saw views of less than a full turn. "
+        "What the edges add is therefore not told by comparing the two."
     ),
     "xfork-ground-world": (
         "A tile does not show façades: they are invented or blurred. The camera is taken to stand 2.5 m above "

@@ -26,10 +26,10 @@ ABOUT: dict[str, str] = {
         "true ones: what is lost shows beside unet-aerial-world."
     ),
     "mst-world": (
-        "A CrossFormer and a decoder name the land cover of a 64 m tile; what the panorama shows around the camera is "
-        "laid out as seen from above and compared with every place of the tile. The result is a probability over "
-        "cells of 1 m, calibrated on validation worlds. Land cover: vegetation is tree, every open surface that is no "
-        "road counts as other paved."
+        "A CrossFormer, plain convolutions beside it (ours) and a decoder name the land cover of a 64 m tile; what "
+        "the panorama shows around the camera is laid out as seen from above and compared with every place of the "
+        "tile. The result is a probability over cells of 1 m, calibrated on validation worlds. Land cover: vegetation "
+        "is tree, every open surface that is no road counts as other paved."
     ),
     "featup-world": (
         "As mst-world, with a small backbone whose features are drawn up to 1 m cells by a joint bilateral upsampler "

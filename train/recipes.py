@@ -52,6 +52,7 @@ RECIPES: dict[str, Recipe] = {
             "depth-world", steps=6300, batch=16, learning_rate=1e-3, restarts=(2000, 4800), options={"settled": 4800}
         ),
         {"steps": 4, "batch": 2},
+        compressed=True,
     ),
     **LADDER,
     **SYNTHESIS,

@@ -10,11 +10,12 @@ POSITION: dict[str, Recipe] = {
         "position in a tile and land cover: multi-scale transformer",
         "position:PositionMethod",
         Settings(
-            "mst-world", steps=2400, batch=16, learning_rate=1e-3, weight_decay=0.03,
+            "mst-world", steps=2000, batch=16, learning_rate=1e-3, weight_decay=0.03,
             model={
                 "size": 128, "embed": 48, "depths": (1, 1, 2, 1), "heads": (2, 4, 8, 8), "drop_path": 0.0,
-                "detail": 8, "stride": 2, **OURS,
+                "detail": 16, "stride": 2, **OURS,
             },
+            options={"landcover": 4.0, "colour": 0.4},
         ),
         {"steps": 3, "batch": 2},
         compressed=True,

@@ -183,9 +183,11 @@ def evaluate_synthesis(
         sheet: where to write a contact sheet: panorama, each method, truth.
 
     Raises:
-        XViewError: methods that draw different views.
+        XViewError: methods that draw different views, or two of one name (a model's is that of its class).
     """
     drafts = {name: _Draft(net) for net, name in (model_of(m, "synthesis") for m in methods)}
+    if len(drafts) < len(methods):
+        raise XViewError(f"{len(methods)} methods have {len(drafts)} names, {', '.join(drafts)}: give each one once.")
     views = {draft.net.draws for draft in drafts.values()}
     if len(views) != 1:
         raise XViewError("The methods draw different views: compare those that draw tiles, or those that do not.")

@@ -19,6 +19,30 @@ from xview_demo.models.position.heatmap import Placement, PositionModel, Pyramid
 from xview_demo.models.position.street import cosine_map
 
 
+class Detail(nn.Module):
+    """The picture at strides 1, 2 and 4 by plain convolutions, which find roofs and edges long before attention does.
+
+    Args:
+        channels: at stride 1; twice as many at stride 2.
+        outputs: channels at stride 4.
+    """
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        widths = (3, channels, 2 * channels, outputs)
+        self.stages = nn.ModuleList(
+            nn.Sequential(_layer(i, o, 1 if i == 3 else 2), _layer(o, o))
+            for i, o in zip(widths[:-1], widths[1:], strict=True)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) → (B, channels, H, W), (B, 2·channels, H/2, W/2), (B, outputs, H/4, W/4)."""
+        found: list[Tensor] = []
+        for stage in self.stages:
+            found.append(stage(found[-1] if found else x))
+        return found
+
+
 class MST(PositionModel):
     """CrossFormer encoder, decoder with skips, heat-map pyramid.
 
@@ -26,7 +50,7 @@ class MST(PositionModel):
         size, metres, classes: of the tile.
         embed, depths, heads, group, drop_path: of the CrossFormer.
         overhead, rings, vector: see `PositionModel`; 0 gives the published street branch.
-        detail: channels in which the decoder meets the picture itself once more (ours); 0 leaves it out.
+        detail: channels of `Detail`, in which the decoder meets the picture itself once more (ours); 0 leaves it out.
         stride: pixels of the tile along a cell of the heat map.
     """
 
@@ -54,9 +78,9 @@ class MST(PositionModel):
         self.aerial = CrossFormer(3, **trunk)  # type: ignore[arg-type]
         self.street = None if overhead else CrossFormer(3, **trunk)  # type: ignore[arg-type]
         e = embed
-        self.up16, self.up8, self.up4 = _up(8 * e, 4 * e), _up(4 * e, 2 * e), _up(2 * e, e)
-        self.detail = nn.Conv2d(3, detail, 3, padding=1) if detail else None
-        self.up2 = _up(e + detail, e)
+        self.up16, self.up8, self.up4 = _layer(8 * e, 4 * e), _layer(4 * e, 2 * e), _layer(2 * e, e)
+        self.detail = Detail(detail, e) if detail else None
+        self.up2 = _layer(e + 2 * detail, e)
         self.up1 = nn.Conv2d(e + detail, classes, 3, padding=1)
         self.pyramid = Pyramid(vector if overhead else 8 * e, (8 * e, 4 * e, 2 * e))
         self.cells = nn.Conv2d(e, overhead, 1) if overhead else None
@@ -68,9 +92,12 @@ class MST(PositionModel):
         d16 = self.up16(_double(f32)) + f16
         d8 = self.up8(_double(d16)) + f8
         d4 = self.up4(_double(d8))
-        fine = [] if self.detail is None else [F.relu(self.detail(image))]
-        d2 = self.up2(torch.cat([_double(d4), *(F.avg_pool2d(x, 2) for x in fine)], 1))
-        landcover = self.up1(torch.cat([_double(d2), *fine], 1))
+        full, half = [], []  # what the decoder sees beside its own features
+        if self.detail is not None:
+            *fine, quarter = self.detail(image)
+            full, half, d4 = fine[:1], fine[1:], d4 + quarter
+        d2 = self.up2(torch.cat([_double(d4), *half], 1))
+        landcover = self.up1(torch.cat([_double(d2), *full], 1))
         if self.street is None:
             overhead, vector = self.surroundings(strip, mask)
         else:
@@ -85,9 +112,9 @@ class MST(PositionModel):
         return self.read(coarse, landcover, cosine)
 
 
-def _up(inputs: int, outputs: int) -> nn.Sequential:
+def _layer(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
 
 
