@@ -1,6 +1,6 @@
 """Take the README's screenshots: run the demo, use it as a visitor does, and photograph three tabs.
 
-python docs/screenshots.py            # writes docs/{localize,synthesize,segment}.png; needs Debian's chromium
+python docs/make_pictures.py          # writes docs/{localize,synthesize,segment}.png; needs Debian's chromium
 """
 
 import argparse
