@@ -5,6 +5,7 @@
 | tile | (B, 3, 256, 256) | (B, 3, 128, 128), 64 m |
 | encoder (CrossFormer), strides 4, 8, 16, 32 | 96, 192, 384, 768 | 48, 96, 192, 384 |
 | decoder, strides 16, 8, 4, 2, 1 | 384 + skip, 192 + skip, 96, 96, 4 classes | 192 + skip, 96 + skip, 48, 48, 4 |
+| detail (ours), strides 4, 2, 1: beside the decoder | – | 48, 32, 16 |
 | street | CrossFormer, mean of stride 32: 768 | overhead features 16 × 49 × 49, vector 64 |
 | heat map | cosines at strides 32, 16, 8, merged upward, land cover → 10 → 1 | and the cell-by-cell cosine, → 2 |
 | output | 256 × 256 | 64 × 64 cells of 1 m |
@@ -31,8 +32,8 @@ class Detail(nn.Module):
         super().__init__()
         widths = (3, channels, 2 * channels, outputs)
         self.stages = nn.ModuleList(
-            nn.Sequential(_layer(i, o, 1 if i == 3 else 2), _layer(o, o))
-            for i, o in zip(widths[:-1], widths[1:], strict=True)
+            nn.Sequential(_layer(i, o, stride), _layer(o, o))
+            for i, o, stride in zip(widths[:-1], widths[1:], (1, 2, 2), strict=True)
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
