@@ -184,7 +184,7 @@ def train(
             if broken := [k for k, v in report.items() if not math.isfinite(v)]:
                 raise XViewError(
                     f"Step {step + 1} of {settings.recipe} has no finite {' or '.join(broken)}: the weights are lost "
-                    f"from here on. Go on from {checkpoint} with a lower learning rate, or without autocast."
+                    "from here on. Give the recipe a lower learning rate or mend its loss, and start over with --fresh."
                 )
             average.update(method.modules[method.averaged], step)
             sums = {k: sums.get(k, 0.0) + v for k, v in report.items()}
