@@ -37,7 +37,10 @@ class Oracle:
 
     def predict(self, strip, tile):
         found = self(strip, tile)
-        return found.density.flatten(1).softmax(1).view(found.density.shape), found.landcover.softmax(1)
+        return self.probability(found.density), found.landcover.softmax(1)
+
+    def probability(self, density):
+        return density.flatten(1).softmax(1).view(density.shape)
 
     def calibrate(self, temperature, even):
         self.calibration = (temperature, even)
@@ -154,6 +157,10 @@ def test_real_pictures_are_read(tmp_path):
     result = evaluation.evaluate_real_position(tmp_path, Right())
     assert result["n"] == 1 and result["mean_m"] < 1.0 and result["seeds"] is None
     assert result["landcover"]["iou"]["building"] is None and 0 < result["landcover"]["chance"] < 0.5
+    assert (
+        result["landcover"]["chance_iou"]["tree"] == pytest.approx(1 / 3) and result["sightline"]["correlation"] > 0.5
+    )
+    assert abs(result["sightline"]["chance"]) < 0.2
     assert position.read_landcover(tmp_path / "set" / "landcover" / "One.png")[[0, 100], 0].tolist() == [2, 0]
     (tmp_path / "set" / "aerial" / "One.png").unlink()
     with pytest.raises(XViewError, match="no aerial picture named One"):
@@ -166,6 +173,15 @@ def test_land_cover_of_the_classes():
     assert LANDCOVER[LANDCOVER_OF_CLASSES[VEGETATION]] == "tree" and LANDCOVER_OF_CLASSES[SKY] == 255
     assert LANDCOVER[LANDCOVER_OF_CLASSES[BUILDING]] == "building"
     assert LANDCOVER[LANDCOVER_OF_CLASSES[GROUND]] == "other paved" and len(LANDCOVER_OF_CLASSES) == len(CLASSES)
+
+
+def test_chance_by_class_is_that_of_labels_drawn_at_random():
+    truth = np.repeat([0, 1, 2], [6_000, 3_000, 1_000])
+    drawn = np.random.default_rng(0).permutation(truth)
+    scores = metrics.by_class(metrics.confusion(truth, truth, 4), "abcd")
+    measured = metrics.iou_by_class(metrics.confusion(drawn, truth, 4), "abcd")
+    assert scores["miou"] == 1 and scores["chance"] == pytest.approx(0.2) and scores["chance_iou"]["d"] is None
+    assert all(scores["chance_iou"][name] == pytest.approx(measured[name], abs=0.02) for name in "abc")
 
 
 def test_the_boundary_score_of_a_shifted_square():

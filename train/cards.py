@@ -182,9 +182,7 @@ def _measure(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, A
         shift = evaluation.calibrate_classes(model, TINY if smoke else None)
         result = evaluation.evaluate_segmentation(model, protocol=protocol) | {"model": name}
         command = f"xview evaluate segmentation --model {name}"
-        rows = [_row("world test", "mIoU", f"{result['miou']:.3f}", command)]
-        rows += [_row("world test", f"IoU {k}", f"{v:.3f}", command) for k, v in result["iou"].items() if v is not None]
-        return rows, {"segmentation": result, "shift": shift}
+        return measures.by_class(result, "world test", command), {"segmentation": result, "shift": shift}
     if task == "depth":
         result = evaluation.evaluate_depth(model, protocol=protocol) | {"model": name}
         command = f"xview evaluate depth --model {name}"
@@ -280,8 +278,7 @@ def _on_real_pairs(name: str, model: Any, real: Real) -> tuple[list[Row], dict[s
     elif task == "segmentation":
         results = evaluation.evaluate_real_segmentation(real.folder, model)
         for kind, result in results["labels"].items():
-            where = f"{result['n']} real views (validation only), {kind}, mIoU {result['chance']:.3f} by chance"
-            rows.append(_row(where, "mIoU", f"{result['miou']:.3f}", command))
+            rows += measures.by_class(result, f"{result['n']} real views (validation only), {kind}", command)
     elif task == "synthesis" and model.draws == "aerial":
         results = evaluation.evaluate_real_synthesis(real.folder, ("bird-eye", model), metres_per_pixel=scales)
         for method, values in _named(results["methods"], name, model).items():

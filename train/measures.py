@@ -26,10 +26,10 @@ ABOUT: dict[str, str] = {
         "true ones: what is lost shows beside unet-aerial-world."
     ),
     "mst-world": (
-        "A CrossFormer, plain convolutions beside it (ours) and a decoder name the land cover of a 64 m tile; what "
-        "the panorama shows around the camera is laid out as seen from above and compared with every place of the "
-        "tile. The result is a probability over cells of 1 m, calibrated on validation worlds. Land cover: vegetation "
-        "is tree, every open surface that is no road counts as other paved."
+        "A CrossFormer with its decoder and, beside it, a U-Net (ours) that starts from unet-aerial-world name the "
+        "land cover of a 64 m tile; what the panorama shows around the camera is laid out as seen from above and "
+        "compared with every place of the tile. The result is a probability over cells of 1 m, calibrated on "
+        "validation worlds. Land cover: vegetation is tree, every open surface that is no road counts as other paved."
     ),
     "featup-world": (
         "As mst-world, with a small backbone whose features are drawn up to 1 m cells by a joint bilateral upsampler "
@@ -97,11 +97,20 @@ def both_views(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str,
         protocol = TINY if smoke else None
         result = evaluation.evaluate_segmentation(model, protocol=protocol, view=view) | {"model": name}
         command, where = f"xview evaluate segmentation --model {name} --view {view}", f"world test, {what}"
-        values = {"mIoU": result["miou"], "boundary F (2 px)": result["boundary_f"]}
-        values |= {f"IoU {k}": v for k, v in result["iou"].items() if v is not None}
-        found += [(where, metric, f"{value:.3f}", command) for metric, value in values.items()]
+        found += by_class(result, where, command)
         results[f"segmentation {view}"] = result
     return found, results
+
+
+def by_class(scores: dict[str, Any], where: str, command: str, what: str = "") -> list[Row]:
+    """The rows of `metrics.by_class`'s scores: each class beside chance."""
+    values = {f"{what}mIoU": f"{scores['miou']:.3f} ({scores['chance']:.3f} for the commonest class alone)"}
+    if "boundary_f" in scores:
+        values["boundary F (2 px)"] = f"{scores['boundary_f']:.3f}"
+    for name, value in scores["iou"].items():
+        if value is not None:
+            values[f"{what}IoU {name}"] = f"{value:.3f} ({scores['chance_iou'][name]:.3f} at random)"
+    return [(where, metric, value, command) for metric, value in values.items()]
 
 
 def position(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
@@ -134,11 +143,10 @@ def on_real_pairs(model: Any, folder: Path, scales: dict[str, float], command: s
     values = {"mean error m": f"{result['mean_m']:.1f} ({low:.1f}–{high:.1f})"}
     values["mean error of the tile's centre m"] = f"{result['chance']['mean_m']:.1f}"
     values |= {f"coverage of the {mass} set %": f"{share:.0f}" for mass, share in result["coverage"].items()}
-    land = result["landcover"]
-    values["land-cover mIoU"] = f"{land['miou']:.3f}"
-    values |= {f"land-cover IoU {k}": f"{v:.3f}" for k, v in land["iou"].items() if v is not None}
-    values["land-cover mIoU of the commonest class"] = f"{land['chance']:.3f}"
-    return [(where, metric, value, command) for metric, value in values.items()], result
+    values["correlation with the sightline map"] = f"{result['sightline']['correlation']:.2f}"
+    values["correlation of the view from the tile's centre"] = f"{result['sightline']['chance']:.2f}"
+    found = [(where, metric, value, command) for metric, value in values.items()]
+    return found + by_class(result["landcover"], where, command, "land-cover "), result
 
 
 def rows(name: str, result: dict[str, Any]) -> list[Row]:
@@ -155,8 +163,5 @@ def rows(name: str, result: dict[str, Any]) -> list[Row]:
         f"coverage of the {mass} set %": f"{share:.1f} ({result['stated'][mass]:.1f} stated)"
         for mass, share in result["coverage"].items()
     }
-    land = result["landcover"]
-    values["land-cover mIoU"] = f"{land['miou']:.3f}"
-    values |= {f"land-cover IoU {k}": f"{v:.3f}" for k, v in land["iou"].items() if v is not None}
-    values["land-cover mIoU of the commonest class"] = f"{land['chance']:.3f}"
-    return [(where, metric, value, command) for metric, value in values.items()]
+    found = [(where, metric, value, command) for metric, value in values.items()]
+    return found + by_class(result["landcover"], where, command, "land-cover ")

@@ -204,6 +204,22 @@ def iou_by_class(matrix: np.ndarray, names: Iterable[str]) -> dict[str, float | 
     return {n: None if math.isnan(v) else float(v) for n, v in zip(names, iou(matrix), strict=True)}
 
 
+def by_class(matrix: np.ndarray, names: Iterable[str]) -> dict[str, Any]:
+    """What a confusion matrix says, beside chance.
+
+    Returns:
+        `miou` and `iou` (name → fraction, None for a class that never occurs); `chance`, the mean IoU of always naming
+        the commonest class; `chance_iou`, the IoU of each class when labels are drawn at random in their true shares.
+    """
+    names, counts = list(names), matrix.sum(1)
+    commonest = np.outer(counts, np.eye(len(counts), dtype=np.int64)[counts.argmax()])
+    shares = counts / max(1, counts.sum())
+    random = {n: float(p / (2 - p)) if p else None for n, p in zip(names, shares, strict=True)}
+    return {
+        "miou": miou(matrix), "iou": iou_by_class(matrix, names), "chance": miou(commonest), "chance_iou": random,
+    }  # fmt: skip
+
+
 def boundary_counts(
     predicted: Any, truth: Any, classes: int = 8, tolerance: int = 2, ignore: int = IGNORE
 ) -> np.ndarray:

@@ -51,16 +51,10 @@ def evaluate_segmentation(
             rows.append({"given": image[0]} | {k: painted(class_map(v.numpy())) for k, v in maps.items()})
     if sheet is not None:
         write_sheet(sheet, rows)
-    share = matrix.sum(1) / matrix.sum()
-    guess = metrics.iou_by_class(
-        np.outer(matrix.sum(1), np.eye(len(CLASSES))[share.argmax()]).astype(np.int64), CLASSES
-    )
-    known = [v or 0.0 for v in guess.values() if v is not None]
     boundary = metrics.boundary_f(edges)
     return {
-        "model": name, "n": count, "seeds": protocol.seeds, "view": view, "miou": metrics.miou(matrix),
-        "iou": metrics.iou_by_class(matrix, CLASSES), "accuracy": 100.0 * float(np.trace(matrix) / matrix.sum()),
-        "chance": float(np.mean(known)), "boundary_f": float(np.nanmean(boundary)),
+        "model": name, "n": count, "seeds": protocol.seeds, "view": view, **metrics.by_class(matrix, CLASSES),
+        "accuracy": 100.0 * float(np.trace(matrix) / matrix.sum()), "boundary_f": float(np.nanmean(boundary)),
         "boundary": {c: None if np.isnan(f) else float(f) for c, f in zip(CLASSES, boundary, strict=True)},
     }  # fmt: skip
 

@@ -19,6 +19,7 @@ from xview_demo.errors import XViewError
 from xview_demo.evaluation.protocol import VALIDATION, Progress, Protocol, model_of, spread
 from xview_demo.evaluation.sheets import SHOWN, painted, write_sheet
 from xview_demo.geometry import density
+from xview_demo.geometry.sightline import sightline_maps
 from xview_demo.images import read_image
 from xview_demo.views import AerialView, GroundView
 
@@ -121,11 +122,9 @@ def evaluate_position(
             rows.append(_shown(tile[0], truth[0], drawn[0], probability[0].cpu().numpy(), camera[0].tolist()))
     if sheet is not None:
         write_sheet(sheet, rows)
-    chance = np.outer(matrix.sum(1), np.eye(len(LANDCOVER))[matrix.sum(1).argmax()]).astype(np.int64)
-    land = {"miou": metrics.miou(matrix), "iou": metrics.iou_by_class(matrix, LANDCOVER)}
     return {
         "model": name, "seeds": protocol.seeds, "reach_m": reach, **sums.result(),
-        "landcover": land | {"chance": metrics.miou(chance)},
+        "landcover": metrics.by_class(matrix, LANDCOVER),
     }  # fmt: skip
 
 
@@ -223,35 +222,41 @@ def evaluate_real_position(
     """Position and land cover on real tiles: `<set>/{ground,aerial,landcover,sightline}`, paired by name.
 
     The place of the camera is where the sightline picture is brightest. Strips without a heading in their name look
-    north. A set without a scale is taken to be one tile.
+    north. A set without a scale is taken to be one tile. `sightline` is the mean correlation of the found sightline map
+    with the true one over the picture, and, as chance, that of the free view from the picture's centre.
     """
     net, name = model_of(model, "position")
     scales, sums = dict(metres_per_pixel or {}), Sums()
+    agreement: list[tuple[float, float]] = []
     matrix = np.zeros((len(LANDCOVER), len(LANDCOVER)), np.int64)
     for picture in sorted(Path(folder).glob("*/sightline/*")):
         root, beside = picture.parents[1], lambda kind, of=picture: _beside(of, kind)
         image = AerialView.open(beside("aerial")).image
         aerial = AerialView(image, scales.get(root.name))
         strip = GroundView.open(beside("ground"), heading=0.0).strip(north=True)[0]
-        probability, landcover = net.predict(strip[None], aerial.tile(net.metres, net.size)[None])
+        found = net(strip[None], aerial.tile(net.metres, net.size)[None])
+        probability = net.probability(found.density)
         side = (aerial.metres or net.metres) / net.metres  # widths of the model's tile that the picture covers
-        column, row = brightest(read_image(picture)[0])
+        sightline = read_sightline(picture)
+        column, row = brightest(sightline)
         cells = probability.shape[-1]
         camera = tuple((0.5 + (value - 0.5) * side) * cells for value in (column, row))
         sums.add(Found(probability[0].cpu().numpy(), camera, net.metres / cells))  # type: ignore[arg-type]
         truth = read_landcover(beside("landcover"))
-        drawn = _onto(landcover, truth.shape, side)
+        drawn = _onto(found.landcover.float().softmax(1), truth.shape, side).argmax(1)[0].numpy()
         matrix += metrics.confusion(drawn, truth, len(LANDCOVER))
+        agreement.append(_agreement(found.sightline.sigmoid(), sightline, side, net.metres))
     if not sums.error:
         raise XViewError(f"No sightline pictures in {folder}: it needs <set>/ground, aerial, landcover and sightline.")
-    guess = np.outer(matrix.sum(1), np.eye(len(LANDCOVER))[matrix.sum(1).argmax()]).astype(np.int64)
-    land = {"miou": metrics.miou(matrix), "iou": metrics.iou_by_class(matrix, LANDCOVER), "chance": metrics.miou(guess)}
-    return {"model": name, "seeds": None, **sums.result(), "landcover": land}
+    agreed, centre = np.mean(agreement, 0).tolist()
+    return {
+        "model": name, "seeds": None, **sums.result(), "landcover": metrics.by_class(matrix, LANDCOVER),
+        "sightline": {"correlation": agreed, "chance": centre},
+    }  # fmt: skip
 
 
-def brightest(picture: Tensor) -> tuple[float, float]:
-    """Where a picture (3, H, W) is brightest, (column, row) as fractions of its sides: middle of the top percent."""
-    light = picture.mean(0)
+def brightest(light: Tensor) -> tuple[float, float]:
+    """Where a map (H, W) is brightest, (column, row) as fractions of its sides: middle of the top percent."""
     height, width = light.shape
     rows, columns = torch.nonzero(light >= 0.99 * light.max(), as_tuple=True)
     return float(columns.float().mean() + 0.5) / width, float(rows.float().mean() + 0.5) / height
@@ -259,17 +264,38 @@ def brightest(picture: Tensor) -> tuple[float, float]:
 
 def read_landcover(path: Path) -> np.ndarray:
     """(H, W) uint8 land cover of a picture in the colours of `INFERNO`; the nearest colour counts."""
+    return np.array(list(INFERNO.values()), dtype=np.uint8)[_nearest(path, list(INFERNO)).numpy()]
+
+
+def read_sightline(path: Path) -> Tensor:
+    """(H, W) sightline map in [0, 1] of a picture in matplotlib's inferno colours; the nearest colour counts."""
+    from matplotlib import colormaps
+
+    return _nearest(path, colormaps["inferno"](range(256), bytes=True)[:, :3].tolist()).float() / 255
+
+
+def _nearest(path: Path, colours: list[Any]) -> Tensor:
+    """(H, W) index of the colour nearest to each pixel of a picture."""
     picture = (read_image(path)[0] * 255).round()
-    nearest = torch.cdist(picture.flatten(1).T, torch.tensor(list(INFERNO), dtype=torch.float32)).argmin(1)
-    return np.array(list(INFERNO.values()), dtype=np.uint8)[nearest.view(picture.shape[-2:]).numpy()]
+    nearest = torch.cdist(picture.flatten(1).T, torch.tensor(colours, dtype=torch.float32)).argmin(1)
+    return nearest.view(picture.shape[-2:])
 
 
-def _onto(landcover: Tensor, shape: tuple[int, ...], side: float) -> np.ndarray:
-    """The classes that a tile's land cover (1, C, P, P) gives the pixels of a picture `side` tiles wide."""
+def _agreement(found: Tensor, truth: Tensor, side: float, metres: float) -> tuple[float, float]:
+    """Correlation with a true map (H, W) of the found one (1, h, w), and of the free view from the picture's centre."""
+    centre = torch.tensor([[found.shape[-1] / 2, found.shape[-2] / 2]])
+    free = sightline_maps(torch.zeros(found.shape, dtype=torch.bool), centre)
+    flat = truth.flatten()
+    onto = (_onto(x[:, None].float(), truth.shape, side).flatten() for x in (found, free))
+    first, second = (float(torch.corrcoef(torch.stack((x, flat)))[0, 1]) for x in onto)
+    return first, second
+
+
+def _onto(drawn: Tensor, shape: tuple[int, ...], side: float) -> Tensor:
+    """What a tile's map (1, C, P, P) says at the pixels of a picture `side` tiles wide: (1, C, H, W)."""
     theta = torch.tensor([[[side, 0.0, 0.0], [0.0, side, 0.0]]])
     grid = F.affine_grid(theta, [1, 1, *shape], align_corners=False)
-    drawn = F.grid_sample(landcover.cpu(), grid, padding_mode="border", align_corners=False)
-    return drawn.argmax(1)[0].to(torch.uint8).numpy()
+    return F.grid_sample(drawn.cpu(), grid, padding_mode="border", align_corners=False)
 
 
 def _beside(picture: Path, kind: str) -> Path:

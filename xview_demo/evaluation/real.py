@@ -168,7 +168,7 @@ def evaluate_real_synthesis(
 
 @torch.inference_mode()
 def evaluate_real_segmentation(folder: str | Path, model: Any = "unet-ground-world") -> dict[str, Any]:
-    """IoU against the label pictures of a folder (`PAINTED`), which are pseudo-truth; `chance` names one group only."""
+    """IoU of each class against the label pictures of a folder (`PAINTED`), which are pseudo-truth, beside chance."""
     net, name = model_of(model, "segmentation")
     found: dict[str, Any] = {}
     for kind, painted in PAINTED.items():
@@ -181,11 +181,7 @@ def evaluate_real_segmentation(folder: str | Path, model: Any = "unet-ground-wor
             truth = _painted_groups(file, painted)
             predicted, seen = _predicted_groups(net, file, painted, truth.shape)
             matrix += metrics.confusion(predicted[seen], truth[seen], len(groups))
-        best = np.eye(len(groups))[matrix.sum(1).argmax()]
-        guess = metrics.miou(np.outer(matrix.sum(1), best).astype(np.int64))
-        found[kind] = {
-            "n": len(files), "miou": metrics.miou(matrix), "iou": metrics.iou_by_class(matrix, groups), "chance": guess,
-        }  # fmt: skip
+        found[kind] = {"n": len(files), **metrics.by_class(matrix, groups)}
     if not found:
         raise XViewError(f"No label pictures of {net.view} views in {folder}: it needs {', '.join(PAINTED)}.")
     return {"model": name, "seeds": None, "n": sum(kind["n"] for kind in found.values()), "labels": found}
