@@ -121,7 +121,7 @@ def test_the_localizer_locates(tmp_path):
     geo = GeoLocalizer.from_zoo(position=str(tmp_path))
     view = GroundView(torch.rand(3, 128, 512), heading=10.0)
     pose = geo.locate(view, AerialView(torch.rand(3, 256, 256), 0.25, PLACE))
-    assert pose.heatmap.shape == (32, 32) and pose.cell_metres == 2 and pose.latlon is not None
+    assert pose.heatmap.shape == (16, 16) and pose.cell_metres == 4 and pose.latlon is not None
     photo = GroundView(torch.rand(3, 96, 128), "perspective", None, 70)
     assert geo.locate(photo, AerialView(torch.rand(3, 100, 100))).heading is not None
     with pytest.raises(ModelError, match="has no position"):

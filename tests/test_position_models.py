@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from xview_demo.errors import XViewError
 from xview_demo.models.position.crossformer import CrossFormer, CrossFormerBlock, DynamicPositionBias, largest_divisor
 from xview_demo.models.position.featup import FeatUp
 from xview_demo.models.position.heatmap import Pyramid, soft_argmax
@@ -13,14 +14,16 @@ from xview_demo.models.position.mst import MST
 from xview_demo.models.position.street import OverheadProjector, correlate, cosine_map
 from xview_demo.models.position.upsampler import JointBilateralUpsampler, UpsamplerStack, joint_bilateral
 from xview_demo.models.rays import ray_grid
+from xview_demo.models.segmentation.unet import UNetSegmenter
 
 SMALL_MST = {
     "size": 64, "embed": 16, "depths": (1, 1, 1, 1), "heads": (1, 2, 4, 8), "group": 4, "overhead": 8, "rings": 6,
-    "vector": 8, "detail": 8, "stride": 2,
+    "vector": 8, "detail": (16, 8), "halved": True,
 }  # fmt: skip
+PUBLISHED = {"size": 64, "embed": 16, "depths": (1, 1, 1, 1), "heads": (1, 2, 4, 8), "drop_path": 0.0}
 SMALL_FEATUP = {
     "size": 64, "backbone": "resnet10t", "index": 1, "frozen": False, "channels": 8, "factor": 2, "hidden": 16,
-    "overhead": 8, "rings": 6, "vector": 8,
+    "overhead": 8, "rings": 6, "vector": 8, "detail": (16, 8), "halved": True,
 }  # fmt: skip
 
 
@@ -172,11 +175,21 @@ def test_small_models_give_a_probability(kind):
     assert flatter.min() >= 0.5 / flatter[0].numel() - 1e-9
 
 
+@pytest.mark.parametrize("build", [lambda: MST(**SMALL_MST), lambda: FeatUp(**SMALL_FEATUP), lambda: MST(**PUBLISHED)])
+def test_one_tile_serves_many_strips(build):
+    torch.manual_seed(0)
+    model, strips, tile = build().eval(), torch.rand(3, 3, 128, 512), torch.rand(1, 3, 64, 64)
+    once, each = model(strips, tile), model(strips, tile.expand(3, -1, -1, -1))
+    assert once.landcover.shape[0] == 1 and torch.allclose(once.landcover[0], each.landcover[2], atol=1e-5)
+    assert torch.allclose(once.density, each.density, atol=1e-4)
+    assert torch.allclose(once.sightline, each.sightline, atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["mst", "featup"])
 def test_every_parameter_learns(kind):
     torch.manual_seed(0)
     if kind == "mst":
-        model, published = MST(**SMALL_MST), MST(64, embed=16, depths=(1, 1, 1, 1), heads=(1, 2, 4, 8), drop_path=0.0)
+        model, published = MST(**SMALL_MST), MST(**PUBLISHED)
     else:
         model = FeatUp(**SMALL_FEATUP)
         published = FeatUp(64, backbone="resnet10t", index=1, frozen=False, channels=8, factor=2, hidden=16)
@@ -212,8 +225,23 @@ def test_the_pyramid_ends_at_its_finest_level():
     assert pyramid(torch.rand(2, 6), [torch.rand(2, 8, 2, 2), torch.rand(2, 4, 4, 4)]).shape == (2, 1, 4, 4)
 
 
+def test_the_detail_starts_from_an_aerial_unet():
+    torch.manual_seed(0)
+    model = MST(**SMALL_MST).eval()
+    net = UNetSegmenter("aerial", depth=2, channels=SMALL_MST["detail"]).eval()
+    model.start_from(net)
+    tile = torch.rand(1, 3, 64, 64)
+    expected = net(tile)[:, [3, 1, 4, 5]]  # vegetation, building, road, ground
+    assert torch.allclose(model.detail(tile)[0][:, :4], expected, atol=1e-5)
+    for wrong, message in ((SMALL_MST | {"detail": ()}, "no detail"), (SMALL_MST | {"detail": (8, 8)}, "other layers")):
+        with pytest.raises(XViewError, match=message):
+            MST(**wrong).start_from(net)
+
+
 def test_wrong_keywords_are_told():
     with pytest.raises(ValueError, match="classes is 8"):
         MST(classes=8)
     with pytest.raises(ValueError, match="size is 100"):
         MST(size=100)
+    with pytest.raises(ValueError, match="size is 96: use a multiple of 64"):
+        MST(size=96, halved=True)

@@ -13,6 +13,7 @@ from train import augment
 from train.cache import Cache
 from train.data import images, labels
 from train.engine import Settings
+from xview_demo import zoo
 from xview_demo.classes import BUILDING, LANDCOVER_OF_CLASSES
 from xview_demo.geometry.sightline import sightline_maps
 from xview_demo.models.position.featup import FeatUp
@@ -69,7 +70,8 @@ class PositionMethod:
 
     Options: `family` ("mst" or "featup"), `own` (share of pairs whose tile is the panorama's own), `colour` (strength),
     `noise` (degrees by which the heading is wrong), weights `landcover`, `sightline`, `position`, `density` (the last
-    is ours; the others are 1, 5 and 10 as published), `pretrained` (timm's weights in the backbone of `featup`).
+    is ours; the others are 1, 5 and 10 as published), `pretrained` (timm's weights in the backbone of `featup`),
+    `start` (trained aerial U-Net that `detail` starts from).
     """
 
     averaged = "model"
@@ -78,7 +80,7 @@ class PositionMethod:
         self.cache, self.settings = cache, settings
         defaults: dict[str, Any] = {
             "family": "mst", "own": 0.25, "colour": 0.7, "noise": 1.0, "landcover": 1.0, "sightline": 5.0,
-            "position": 10.0, "density": 1.0, "pretrained": False,
+            "position": 10.0, "density": 1.0, "pretrained": False, "start": None,
         }  # fmt: skip
         self.options = defaults | settings.options
         self.model = self._build()
@@ -96,10 +98,12 @@ class PositionMethod:
         self.model.train()
 
     def _build(self) -> PositionModel:
-        keywords = self.settings.model
-        if self.options["family"] == "mst":
-            return MST(**keywords)
-        return FeatUp.with_pretrained_backbone(**keywords) if self.options["pretrained"] else FeatUp(**keywords)
+        featup = FeatUp.with_pretrained_backbone if self.options["pretrained"] else FeatUp
+        build: Any = {"mst": MST, "featup": featup}[self.options["family"]]
+        model: PositionModel = build(**self.settings.model)
+        if self.options["start"]:
+            model.start_from(zoo.load(self.options["start"], task="segmentation"))
+        return model
 
     def batch(self, generator: Generator) -> PositionBatch:
         """Panoramas with tiles around them, turned and mirrored together, each view with its own colours."""

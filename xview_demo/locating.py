@@ -21,7 +21,6 @@ from xview_demo.outputs import Localization, Match, Pose, Region, Segmentation
 from xview_demo.views import AerialView, GroundView
 
 HEADINGS = 24  # tried when the heading is unknown, evenly around
-AT_ONCE = 8  # headings in one batch
 MASS = 0.9  # of the regions
 
 Run = Callable[..., Any]
@@ -103,16 +102,13 @@ def _read(
     model: Any, run: Run, device: torch.device, strip: Tensor, mask: Tensor, tile: Tensor, turns: list[float]
 ) -> _Read:
     """What the model says of a tile, heading n turned to north."""
-    found = []
-    for start in range(0, len(turns), AT_ONCE):
-        angles = -torch.tensor(turns[start : start + AT_ONCE])
-        strips, masks = (roll_columns(x.expand(len(angles), -1, -1, -1), angles) for x in (strip, mask))
-        tiles = tile.expand(len(angles), -1, -1, -1).to(device)
-        found.append(run(model, strips.to(device), tiles, (masks > 0.5).to(masks).to(device)))
+    angles = -torch.tensor(turns)
+    strips, masks = (roll_columns(x.expand(len(angles), -1, -1, -1), angles) for x in (strip, mask))
+    found = run(model, strips.to(device), tile.to(device), (masks > 0.5).to(masks).to(device))
     return _Read(
-        torch.cat([out.density.float() for out in found]),
-        torch.cat([out.sightline.float().sigmoid() for out in found]).cpu().numpy(),
-        found[0].landcover[0].float().softmax(0).cpu().numpy(),
+        found.density.float(),
+        found.sightline.float().sigmoid().cpu().numpy(),
+        found.landcover[0].float().softmax(0).cpu().numpy(),
     )
 
 

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xview_demo.errors import ModelError
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -83,7 +85,7 @@ class AzimuthBlock(nn.Module):
 class UNet(nn.Module):
     """segmentation-models-pytorch U-Net that ends at stride 1, its encoder cut after `depth` stages.
 
-    The library keeps the unused last stage of a cut ResNet; it is dropped here (8.4 M of ResNet-18's 11 M parameters).
+    The library keeps the unused stages of a cut ResNet; they are dropped here (8.4 M of ResNet-18's 11 M parameters).
     Its decoder sees nothing finer than stride 2; here the last features meet the picture itself once more, because half
     the wrong pixels of small pictures lie within one pixel of an edge.
 
@@ -116,8 +118,9 @@ class UNet(nn.Module):
             encoder, encoder_weights=None, encoder_depth=depth, decoder_channels=tuple(channels), in_channels=inputs
         )
         self.encoder, self.decoder = net.encoder, net.decoder
-        if depth < 5 and hasattr(self.encoder, "layer4"):
-            self.encoder.layer4 = nn.Identity()
+        for name in (f"layer{stage}" for stage in range(depth, 5)):
+            if hasattr(self.encoder, name):
+                setattr(self.encoder, name, nn.Identity())
         self.detail = nn.Sequential(nn.Conv2d(inputs, fine, 3, padding=1, bias=False), nn.BatchNorm2d(fine), nn.ReLU())
         self.head = nn.Sequential(
             nn.Conv2d(2 * fine, fine, 3, padding=1, bias=False),
@@ -129,9 +132,27 @@ class UNet(nn.Module):
         if scalars:
             pooled = 2 * self.encoder.out_channels[-1]
             self.overall = nn.Sequential(nn.Linear(pooled, 128), nn.ReLU(), nn.Linear(128, scalars))
-        self.elevation, self.multiple = elevation, 2**depth
+        self.elevation, self.multiple, self.origin = elevation, 2**depth, (encoder, inputs, depth)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def start_from_imagenet(self) -> None:
+        """Fetch the encoder's ImageNet weights through the library, for a training run.
+
+        Raises:
+            ModelError: they are neither in the local cache nor within reach.
+        """
+        import segmentation_models_pytorch as smp
+
+        name, inputs, depth = self.origin
+        try:
+            found = smp.encoders.get_encoder(name, inputs, depth, weights="imagenet").state_dict()
+        except OSError as error:
+            raise ModelError(
+                f"The ImageNet weights of {name} are not in the local cache and cannot be fetched "
+                f"({type(error).__name__}): connect to the Hub once, or start without them."
+            ) from error
+        self.encoder.load_state_dict({key: found[key] for key in self.encoder.state_dict()})
 
     def forward(self, image: Tensor, wrap: int = 0, rows: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """(B, 3, H, W) in [0, 1], any size → (B, outputs, H, W), and (B, scalars) or None.

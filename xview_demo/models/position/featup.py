@@ -2,10 +2,11 @@
 
 | stage | published | small, trained on the world |
 |---|---|---|
-| tile | (B, 3, 256, 256) | (B, 3, 128, 128), 64 m |
+| tile | (B, 3, 256, 256) | the same, 64 m; halved for the backbone |
 | backbone | DINO ViT-S/16, frozen: (B, 384, 16, 16) | ResNet-10, trained: (B, 128, 16, 16) at stride 8 → 32 |
 | joint bilateral upsampler | × 16: (B, 384, 256, 256) | × 4: (B, 32, 64, 64) |
 | land cover | 1 × 1: 384 → 1024, norm, GELU, → 4 | 32 → 96 → 4 |
+| detail (ours): U-Net, ResNet-18, at full resolution | – | 4 classes and 16 features, added |
 | street | the backbone, mean: 384 | overhead features 16 × 49 × 49, vector 64 |
 | heat map | cosine with each pixel, land cover → 10 → 1 | and the cell-by-cell cosine, → 2 |
 """
@@ -36,6 +37,7 @@ class FeatUp(PositionModel):
         key, radius: channels of the upsampler's guide and pixels of its neighbourhood.
         hidden: channels of the land-cover head.
         overhead, rings, vector: see `PositionModel`; 0 gives the published street branch.
+        detail, halved: see `PositionModel`.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class FeatUp(PositionModel):
         overhead: int = 0,
         rings: int = 24,
         vector: int = 64,
+        detail: tuple[int, ...] = (),
+        halved: bool = False,
     ) -> None:
-        super().__init__(size, metres, classes, overhead, rings, vector)
+        super().__init__(size, metres, classes, overhead, rings, vector, detail, halved)
         self.name, self.index, self.frozen = backbone, index, frozen
         self.backbone = _backbone(backbone, index, pretrained=False)
         width = int(self.backbone.feature_info.channels()[-1])
@@ -86,17 +90,18 @@ class FeatUp(PositionModel):
 
     def forward(self, strip: Tensor, tile: Tensor, mask: Tensor | None = None) -> Placement:
         """Strip (B, 3, 128, 512), tile (B, 3, size, size), mask (B, 1, 128, 512) or None, all in [0, 1]."""
-        image = self.normalise(tile)
+        image = self.overview(tile)
         features = self.upsampler(self._features(image), image)
         x = self.norm(self.squeeze(features).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         landcover = self.classify(F.gelu(x))
         if landcover.shape[-1] != tile.shape[-1]:
             landcover = F.interpolate(landcover, tile.shape[-2:], mode="bilinear", align_corners=False)
-        if self.cells is None:
+        landcover, cells = self.with_detail(tile, landcover, self.cells(features) if self.cells is not None else None)
+        if cells is None:
             seen = self.normalise(strip) if mask is None else self.normalise(strip) * mask
             return self.read(self.pyramid(self._features(seen).mean((2, 3)), [features]), landcover, None)
         overhead, vector = self.surroundings(strip, mask)
-        return self.read(self.pyramid(vector, [features]), landcover, cosine_map(overhead, self.cells(features)))
+        return self.read(self.pyramid(vector, [features]), landcover, cosine_map(overhead, cells))
 
     def _features(self, image: Tensor) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):

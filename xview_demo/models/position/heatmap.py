@@ -11,12 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xview_demo.classes import LANDCOVER
-from xview_demo.models.blocks import IMAGENET_MEAN, IMAGENET_STD
+from xview_demo.classes import BUILDING, GROUND, LANDCOVER, ROAD, VEGETATION
+from xview_demo.errors import XViewError
+from xview_demo.models.blocks import IMAGENET_MEAN, IMAGENET_STD, UNet
 from xview_demo.models.hub import HubModel
 from xview_demo.models.position.street import OverheadProjector
+from xview_demo.models.segmentation.unet import UNetSegmenter
 
 HIDDEN = 10  # channels of the head
+ENCODER = "resnet18"  # of `detail`
+CLASS_OF_LANDCOVER = (VEGETATION, BUILDING, ROAD, GROUND)  # the commonest in each
 
 
 @dataclass
@@ -29,9 +33,9 @@ class Placement:
 
 
 class PositionModel(HubModel):
-    """Base of the position models; a subclass gives `aerial` and, without `overhead`, `street`.
+    """Base of the position models; a subclass brings the trunk that sees the tile, and the published street branch.
 
-    The strip's centre column looks up in the tile: turn it to north first.
+    The strip's centre column looks up in the tile: turn it to north first. One tile serves any number of strips.
 
     Args:
         size: side of the tile in pixels.
@@ -40,17 +44,31 @@ class PositionModel(HubModel):
         overhead: channels in which the surroundings are compared cell by cell (ours); 0 leaves it out, as published.
         rings: distance in cells up to which they are compared.
         vector: length of the vectors compared in the pyramid where `overhead` gives them.
+        detail: decoder channels of a U-Net that sees the whole tile beside the trunk (ours); its logits and overhead
+            features are added to the trunk's. Empty leaves it out.
+        halved: whether the trunk sees the tile at half its resolution.
     """
 
     mean: Tensor
     std: Tensor
     calibration: Tensor
 
-    def __init__(self, size: int, metres: float, classes: int, overhead: int, rings: int, vector: int) -> None:
+    def __init__(
+        self,
+        size: int,
+        metres: float,
+        classes: int,
+        overhead: int,
+        rings: int,
+        vector: int,
+        detail: tuple[int, ...] = (),
+        halved: bool = False,
+    ) -> None:
         super().__init__()
         if classes != len(LANDCOVER):
             raise ValueError(f"classes is {classes}: the land cover has {len(LANDCOVER)}.")
-        self.size, self.metres, self.classes = size, metres, classes
+        self.size, self.metres, self.classes, self.halved = size, metres, classes, halved
+        self.detail = UNet(classes + overhead, ENCODER, len(detail), tuple(detail)) if detail else None
         self.projector = OverheadProjector(overhead, rings, vector=vector) if overhead else None
         self.log_scale = nn.Parameter(torch.tensor(3.0)) if overhead else None
         outputs = 2 if overhead else 1
@@ -65,9 +83,38 @@ class PositionModel(HubModel):
         """(B, 3, H, W) in [0, 1] → ImageNet's mean 0 and spread 1."""
         return (image - self.mean) / self.std
 
+    def overview(self, tile: Tensor) -> Tensor:
+        """What the trunk sees of a tile (B, 3, size, size) in [0, 1]."""
+        return self.normalise(F.avg_pool2d(tile, 2) if self.halved else tile)
+
+    def with_detail(self, tile: Tensor, landcover: Tensor, cells: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Add what `detail` sees to land-cover logits (B, classes, size, size) and overhead features (B, C, h, w)."""
+        if self.detail is None:
+            return landcover, cells
+        classes, fine = self.detail(tile)[0].tensor_split([self.classes], 1)
+        if cells is not None:
+            cells = cells + _resized(fine, cells.shape[-2:])
+        return landcover + classes, cells
+
+    def start_from(self, net: UNetSegmenter) -> None:
+        """Take over a trained aerial U-Net as `detail`; each land cover starts from the class it consists of.
+
+        Raises:
+            XViewError: the model has no `detail`, or the U-Net is built otherwise.
+        """
+        if self.detail is None:
+            raise XViewError("This model has no detail that could start from a U-Net: give it decoder channels.")
+        state, last = net.unet.state_dict(), [f"head.3.{name}" for name in ("weight", "bias")]
+        own = self.detail.state_dict()
+        if any(name not in state or state[name].shape != own[name].shape for name in own if name not in last):
+            raise XViewError("The U-Net to start from has other layers than detail: give both the same channels.")
+        for name in last:
+            own[name][: self.classes] = state[name][list(CLASS_OF_LANDCOVER)]
+        self.detail.load_state_dict({name: own[name] if name in last else state[name] for name in own})
+
     def read(self, coarse: Tensor, landcover: Tensor, cosine: Tensor | None) -> Placement:
         """Join the pyramid's map (B, 1, h, w), land-cover logits and the cell-by-cell cosine (B, h, w)."""
-        guide = _resized(landcover, coarse.shape[-2:])
+        guide = _resized(landcover, coarse.shape[-2:]).expand(len(coarse), -1, -1, -1)
         parts = [coarse, guide]
         if cosine is None or self.log_scale is None:
             sightline = self.head(torch.cat(parts, 1))[:, 0].float()

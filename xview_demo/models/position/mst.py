@@ -2,10 +2,10 @@
 
 | stage | published | small, trained on the world |
 |---|---|---|
-| tile | (B, 3, 256, 256) | (B, 3, 128, 128), 64 m |
+| tile | (B, 3, 256, 256) | the same, 64 m; halved for the transformer |
 | encoder (CrossFormer), strides 4, 8, 16, 32 | 96, 192, 384, 768 | 48, 96, 192, 384 |
 | decoder, strides 16, 8, 4, 2, 1 | 384 + skip, 192 + skip, 96, 96, 4 classes | 192 + skip, 96 + skip, 48, 48, 4 |
-| detail (ours), strides 4, 2, 1: beside the decoder | – | 48, 32, 16 |
+| detail (ours): U-Net, ResNet-18, at full resolution | – | 4 classes and 16 features, added |
 | street | CrossFormer, mean of stride 32: 768 | overhead features 16 × 49 × 49, vector 64 |
 | heat map | cosines at strides 32, 16, 8, merged upward, land cover → 10 → 1 | and the cell-by-cell cosine, → 2 |
 | output | 256 × 256 | 64 × 64 cells of 1 m |
@@ -20,30 +20,6 @@ from xview_demo.models.position.heatmap import Placement, PositionModel, Pyramid
 from xview_demo.models.position.street import cosine_map
 
 
-class Detail(nn.Module):
-    """The picture at strides 1, 2 and 4 by plain convolutions, which find roofs and edges long before attention does.
-
-    Args:
-        channels: at stride 1; twice as many at stride 2.
-        outputs: channels at stride 4.
-    """
-
-    def __init__(self, channels: int, outputs: int) -> None:
-        super().__init__()
-        widths = (3, channels, 2 * channels, outputs)
-        self.stages = nn.ModuleList(
-            nn.Sequential(_layer(i, o, stride), _layer(o, o))
-            for i, o, stride in zip(widths[:-1], widths[1:], (1, 2, 2), strict=True)
-        )
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) → (B, channels, H, W), (B, 2·channels, H/2, W/2), (B, outputs, H/4, W/4)."""
-        found: list[Tensor] = []
-        for stage in self.stages:
-            found.append(stage(found[-1] if found else x))
-        return found
-
-
 class MST(PositionModel):
     """CrossFormer encoder, decoder with skips, heat-map pyramid.
 
@@ -51,8 +27,7 @@ class MST(PositionModel):
         size, metres, classes: of the tile.
         embed, depths, heads, group, drop_path: of the CrossFormer.
         overhead, rings, vector: see `PositionModel`; 0 gives the published street branch.
-        detail: channels of `Detail`, in which the decoder meets the picture itself once more (ours); 0 leaves it out.
-        stride: pixels of the tile along a cell of the heat map.
+        detail, halved: see `PositionModel`; a cell of the heat map is 4 pixels wide where the tile is halved, else one.
     """
 
     def __init__(
@@ -68,47 +43,40 @@ class MST(PositionModel):
         overhead: int = 0,
         rings: int = 24,
         vector: int = 64,
-        detail: int = 0,
-        stride: int = 1,
+        detail: tuple[int, ...] = (),
+        halved: bool = False,
     ) -> None:
-        super().__init__(size, metres, classes, overhead, rings, vector)
-        if size % 32 or stride not in (1, 2):
-            raise ValueError(f"size is {size} and stride {stride}: use a multiple of 32, and 1 or 2.")
+        super().__init__(size, metres, classes, overhead, rings, vector, detail, halved)
+        if size % (64 if halved else 32):
+            raise ValueError(f"size is {size}: use a multiple of {64 if halved else 32}.")
         trunk = {"embed": embed, "depths": depths, "heads": heads, "group": group, "drop_path": drop_path}
-        self.stride = stride
         self.aerial = CrossFormer(3, **trunk)  # type: ignore[arg-type]
         self.street = None if overhead else CrossFormer(3, **trunk)  # type: ignore[arg-type]
         e = embed
         self.up16, self.up8, self.up4 = _layer(8 * e, 4 * e), _layer(4 * e, 2 * e), _layer(2 * e, e)
-        self.detail = Detail(detail, e) if detail else None
-        self.up2 = _layer(e + 2 * detail, e)
-        self.up1 = nn.Conv2d(e + detail, classes, 3, padding=1)
+        self.up2, self.up1 = _layer(e, e), nn.Conv2d(e, classes, 3, padding=1)
         self.pyramid = Pyramid(vector if overhead else 8 * e, (8 * e, 4 * e, 2 * e))
         self.cells = nn.Conv2d(e, overhead, 1) if overhead else None
 
     def forward(self, strip: Tensor, tile: Tensor, mask: Tensor | None = None) -> Placement:
         """Strip (B, 3, 128, 512), tile (B, 3, size, size), mask (B, 1, 128, 512) or None, all in [0, 1]."""
-        image = self.normalise(tile)
-        _, f8, f16, f32 = self.aerial(image)
+        _, f8, f16, f32 = self.aerial(self.overview(tile))
         d16 = self.up16(_double(f32)) + f16
         d8 = self.up8(_double(d16)) + f8
-        d4 = self.up4(_double(d8))
-        full, half = [], []  # what the decoder sees beside its own features
-        if self.detail is not None:
-            *fine, quarter = self.detail(image)
-            full, half, d4 = fine[:1], fine[1:], d4 + quarter
-        d2 = self.up2(torch.cat([_double(d4), *half], 1))
-        landcover = self.up1(torch.cat([_double(d2), *full], 1))
+        d2 = self.up2(_double(self.up4(_double(d8))))
+        landcover = self.up1(_double(d2))
+        landcover = _double(landcover) if self.halved else landcover
+        landcover, cells = self.with_detail(tile, landcover, self.cells(d2) if self.cells is not None else None)
         if self.street is None:
             overhead, vector = self.surroundings(strip, mask)
         else:
             overhead, vector = None, self.street(self.normalise(strip) * _like(mask, strip))[-1].mean((2, 3))
         coarse = self.pyramid(vector, [f32, d16, d8])
-        coarse = F.interpolate(coarse, scale_factor=8 // self.stride, mode="bilinear", align_corners=False)
+        coarse = F.interpolate(coarse, scale_factor=4 if self.halved else 8, mode="bilinear", align_corners=False)
         cosine = None
-        if overhead is not None and self.cells is not None:
-            cosine = cosine_map(overhead, self.cells(d2))
-            if self.stride == 1:
+        if overhead is not None and cells is not None:
+            cosine = cosine_map(overhead, cells)
+            if not self.halved:
                 cosine = _double(cosine[:, None])[:, 0]
         return self.read(coarse, landcover, cosine)
 
