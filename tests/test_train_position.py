@@ -11,10 +11,11 @@ from train import cache
 from train.engine import Settings, generator_of
 from train.position import IGNORE, REACH, PositionBatch, PositionMethod, position_losses, turned, window
 from train.recipes_position import POSITION
-from train.segformer import SegFormerMethod, pseudo_labels, real_pictures
+from train.segformer import SegFormerMethod, pseudo_labels
 from xview_demo import zoo
+from xview_demo.errors import ModelError
 from xview_demo.models.position.heatmap import Placement
-from xview_demo.views import AerialView
+from xview_demo.models.segmentation.unet import UNetSegmenter
 
 
 class Scene:
@@ -52,6 +53,14 @@ def method(**options):
     return PositionMethod(Settings(**{**vars(settings), "options": {"colour": 0.0, "noise": 0.0} | options}), Scene())
 
 
+def test_the_detail_starts_from_a_trained_unet(tmp_path):
+    net = UNetSegmenter("aerial", depth=2, channels=zoo.get("mst-world").tiny["detail"])
+    net.save_pretrained(tmp_path)
+    started, fresh = (method(start=start).model.detail.encoder.conv1.weight for start in (str(tmp_path), None))
+    saved = net.unet.encoder.conv1.weight.half().float()
+    assert torch.equal(started, saved) and not torch.allclose(fresh, saved, atol=0.01)
+
+
 @pytest.fixture(scope="module")
 def trained():
     torch.manual_seed(0)
@@ -74,7 +83,7 @@ def test_the_camera_is_where_the_batch_says(trained, seed):
     for n in range(8):
         column, row = (batch.camera[n] * 64 / trained.cells).long().tolist()
         assert (batch.landcover[n, row - 2 : row + 3, column - 2 : column + 3] == 1).any()
-    assert set(batch.landcover.unique().tolist()) <= {0, 1, 2, 3, IGNORE} and batch.blocked.shape == (8, 32, 32)
+    assert set(batch.landcover.unique().tolist()) <= {0, 1, 2, 3, IGNORE} and batch.blocked.shape == (8, 16, 16)
 
 
 def test_tile_and_panorama_turn_together(trained):
@@ -127,15 +136,22 @@ def test_pseudo_labels_are_the_teacher_s():
     assert found.shape == (3, 4, 4) and found[1, :2].min() == 3 and found.sum() == 24
 
 
-def test_real_pictures_are_cut_at_their_scale(tmp_path):
-    image = torch.zeros(3, 200, 200)
-    image[:, 90:110, 90:110] = 1
-    for side in ("ground", "aerial"):
-        (tmp_path / side).mkdir()
-        AerialView(image, 0.5, (40.0, 20.0)).save(tmp_path / side / "one.png")
-    found = real_pictures(tmp_path, 64)  # 16 m: inside the white square of 10 m and around it
-    assert found.shape == (1, 64, 64, 3) and found.dtype == np.uint8
-    assert found[0, 32, 32].min() > 250 and found[0, 2, 2].max() < 5
+def test_a_unet_starts_from_imagenet(monkeypatch):
+    import segmentation_models_pytorch as smp
+
+    torch.manual_seed(0)
+    plain = smp.encoders.get_encoder("resnet18", depth=3)
+    monkeypatch.setattr(smp.encoders, "get_encoder", lambda name, inputs, depth, weights: plain)
+    net = UNetSegmenter("aerial", depth=3, channels=(8, 8, 8)).unet
+    net.start_from_imagenet()
+    assert torch.equal(net.encoder.layer2[0].conv1.weight, plain.layer2[0].conv1.weight)
+
+    def unreachable(*_, **__):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(smp.encoders, "get_encoder", unreachable)
+    with pytest.raises(ModelError, match="ImageNet weights of resnet18 are not in the local cache"):
+        net.start_from_imagenet()
 
 
 def test_settled_statistics_are_those_that_predict(tmp_path):

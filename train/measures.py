@@ -16,7 +16,15 @@ ABOUT: dict[str, str] = {
         "worlds to photographs better than a global descriptor does. Its score counts with the first matcher's; the "
         "weights were chosen on the fifteen real pairs, the temperatures of the confidence on validation worlds."
     ),
-    "segformer-world": "A small SegFormer that names the class of every pixel of a panorama or of an aerial tile.",
+    "segformer-world": (
+        "A small SegFormer that names the class of every pixel of a panorama or of an aerial tile.\n\n"
+        "As a teacher: of two U-Nets trained alike for 1,500 steps, the one that learned from true labels of aerial "
+        "tiles reaches mIoU 0.593 on 200 test tiles (building 0.485, boundary F 0.439), the one that learned from this "
+        "model's labels 0.521 (building 0.330, boundary F 0.387). An eighth of the mean IoU is lost, a third of the "
+        "buildings', and sharp edges. To repeat it: `python -m train NAME --steps 1500 --no-evaluation --out DIR` with "
+        "`unet-aerial-world` and with `unet-pseudo-world`, each followed by `xview evaluate segmentation --model "
+        "DIR/model`."
+    ),
     "segformer-ade20k": (
         "NVIDIA's SegFormer-B3, fine-tuned on ADE20K and then on the eight classes of generated worlds. Its weights "
         "are under NVIDIA's licence: research and evaluation only, no commercial use."
@@ -43,7 +51,7 @@ LIMITS: dict[str, str] = {
     ),
     "mst-world": (
         "Trained with the heading known to about a degree and the camera at most 20 m off the tile's centre; an "
-        "unknown heading is searched, at 24 times the cost. Coverage is right on such worlds, not promised elsewhere."
+        "unknown heading is searched among 24. Coverage is right on such worlds, not promised elsewhere."
     ),
     "featup-world": "Those of mst-world.",
     "segformer-world": "The world's looks are simpler than a photograph's: expect coarse classes on real pictures.",

@@ -6,6 +6,7 @@ from train.recipes_ladder import LADDER
 from train.recipes_matching import MATCHING_PRESETS
 from train.recipes_places import PLACES
 from train.recipes_position import POSITION
+from train.recipes_segformer import PRESETS as SEGFORMER_PRESETS
 from train.recipes_segformer import SEGFORMER
 from train.recipes_synthesis import PRESETS as SYNTHESIS_PRESETS
 from train.recipes_synthesis import SYNTHESIS
@@ -60,7 +61,7 @@ RECIPES: dict[str, Recipe] = {
     **SEGFORMER,
     **POSITION,
 }  # fmt: skip
-PRESETS: dict[str, Recipe] = SYNTHESIS_PRESETS | MATCHING_PRESETS
+PRESETS: dict[str, Recipe] = SYNTHESIS_PRESETS | MATCHING_PRESETS | SEGFORMER_PRESETS
 
 
 def get(name: str) -> Recipe:

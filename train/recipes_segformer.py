@@ -1,10 +1,15 @@
 """The recipes of SegFormer, and of the U-Net that learns from a SegFormer's labels."""
 
+from typing import Any
+
+from train.cache import CacheConfig
 from train.engine import Settings
 from train.recipe import Recipe
 
 PUBLISHED = "nvidia/segformer-b3-finetuned-ade-512-512"
 EPOCHS, PAIRS = 60, 6720  # published epochs; labelled pairs of the training cache
+
+PSEUDO: dict[str, Any] = {"crop": 160, "scale": 0.1, "colour": 0.2}
 
 SEGFORMER: dict[str, Recipe] = {
     "segformer-world": Recipe(
@@ -32,8 +37,26 @@ SEGFORMER: dict[str, Recipe] = {
         "segformer:PseudoLabelMethod",
         Settings(
             "unet-pseudo-world", steps=6000, batch=16, learning_rate=1e-3, model={"view": "aerial"},
-            options={"crop": 160, "scale": 0.1, "colour": 0.2, "teacher": "segformer-world"},
+            options=PSEUDO | {"teacher": "segformer-world"},
         ),
         {"steps": 2, "batch": 2, "options": {"crop": 96, "teacher": "tiny"}},
+    ),
+}  # fmt: skip
+
+PRESETS: dict[str, Recipe] = {
+    "unet-pseudo-cvusa": Recipe(
+        f"segmentation of aerial pictures: U-Net, ResNet-18 from ImageNet, on the labels of {PUBLISHED}; the source "
+        "gives no further numbers",
+        "segformer:PseudoLabelMethod",
+        Settings(
+            "unet-pseudo-cvusa", steps=EPOCHS * 35_532 // 16, batch=16, learning_rate=1e-4, model={"view": "aerial"},
+            options=PSEUDO | {"teacher": PUBLISHED, "imagenet": True},
+        ),
+        {
+            "steps": 2, "batch": 2, "model": {"view": "aerial", "depth": 2, "channels": (8, 8)},
+            "options": {"crop": 96, "teacher": "tiny"},
+        },
+        CacheConfig(height=128, width=512, tile_pixels=256, tile_metres=64.0, dense_every=1),
+        data="cvusa",
     ),
 }  # fmt: skip

@@ -1,7 +1,5 @@
 """SegFormer on both views, its fine-tuning from an ADE20K checkpoint, and U-Nets trained on another model's labels."""
 
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,10 +13,9 @@ from train.cache import Cache
 from train.data import class_shares, images, labels, rarity
 from train.diffusion import Pace
 from train.engine import Settings, cosine, settle
+from train.pictures import tiny_model
 from train.segmentation import SegmentationMethod
 from xview_demo import zoo
-from xview_demo.data.dataset import open_aerial
-from xview_demo.data.folder import read_folder
 from xview_demo.models.segmentation.segformer import SegFormer
 
 Views = dict[str, tuple[Tensor, Tensor]]  # view → pictures (B, 3, h, w), labels (B, h, w)
@@ -123,36 +120,28 @@ class SegFormerMethod:
 class PseudoLabelMethod(SegmentationMethod):
     """Trains the aerial U-Net on the labels that a teacher gives aerial pictures; true labels are never looked at.
 
-    Options, beside those of `SegmentationMethod`: `teacher` (name, folder or repository of a segmentation model, such
-    as an ADE20K SegFormer), `root` (a folder of real pairs whose aerial pictures are labelled; "" takes the worlds').
+    On real pairs (`--data`, `--root`) that is the source's recipe (document 000), preset `unet-pseudo-cvusa`.
+
+    Option, beside those of `SegmentationMethod`: `teacher` (name, folder or repository of a segmentation model, such as
+    an ADE20K SegFormer).
     """
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
-        name, root = settings.options["teacher"], settings.options.get("root", "")
-        teacher = _tiny_teacher() if name == TINY else zoo.load(name, task="segmentation")
-        pictures = real_pictures(Path(root), cache.config.tile_pixels) if root else cache["aerial"]
-        every = 1 if root else cache.config.dense_every
-        dense = np.arange(len(pictures)) if root else cache.dense()
-        arrays = {"aerial": pictures, "aerial_labels": pseudo_labels(teacher, pictures, dense, every)}
-        super().__init__(settings, _Relabelled(arrays, every, dense))  # type: ignore[arg-type]
-
-
-def _tiny_teacher() -> Any:
-    entry = zoo.get("segformer-world")
-    return entry.load_class()(**entry.tiny).eval()
+        name = settings.options["teacher"]
+        teacher = tiny_model("segformer-world") if name == TINY else zoo.load(name, task="segmentation")
+        super().__init__(settings, _Relabelled(cache, teacher))  # type: ignore[arg-type]
 
 
 class _Relabelled:
-    """What the U-Net's method reads of a cache: pictures and labels."""
+    """What the U-Net's method reads of a cache: its pictures, and the teacher's labels."""
 
-    def __init__(self, arrays: dict[str, np.ndarray], every: int, dense: np.ndarray) -> None:
-        self.arrays, self.config, self._dense = arrays, SimpleNamespace(dense_every=every), dense
+    def __init__(self, cache: Cache, teacher: Any) -> None:
+        self.config, self.dense = cache.config, cache.dense
+        labelled = pseudo_labels(teacher, cache["aerial"], cache.dense(), cache.config.dense_every)
+        self.arrays = {"aerial": cache["aerial"], "aerial_labels": labelled}
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]
-
-    def dense(self) -> np.ndarray:
-        return self._dense
 
 
 @torch.inference_mode()
@@ -162,15 +151,8 @@ def pseudo_labels(teacher: Any, pictures: np.ndarray, rows: np.ndarray, every: i
     Returns:
         (N / every, P, P) uint8; row r of the pictures is row r // every here, rows that were not asked for are 0.
     """
-    found = np.zeros((-(-len(pictures) // every), *pictures.shape[1:3]), np.uint8)
+    found = np.zeros((-(-len(pictures) // every), *pictures[rows[:1]].shape[1:3]), np.uint8)
     for start in range(0, len(rows), PART):
         part = rows[start : start + PART]
         found[part // every] = teacher.predict(images(pictures, part), panorama=False)[0].numpy()
     return found
-
-
-def real_pictures(root: Path, pixels: int) -> np.ndarray:
-    """Aerial pictures of a folder of pairs, (N, pixels, pixels, 3) uint8, at 0.25 m/px where the scale is known."""
-    views = [open_aerial(item) for item in read_folder(root).aerial]
-    tiles = [view.tile(pixels * 0.25 if view.metres_per_pixel else None, pixels) for view in views]
-    return (torch.stack(tiles).permute(0, 2, 3, 1) * 255 + 0.5).clamp(0, 255).to(torch.uint8).numpy()

@@ -19,7 +19,8 @@ class SegmentationMethod:
     """Trains `UNetSegmenter`; its keyword `view` decides what it reads.
 
     Options: `crop` (columns of a strip, or side of a tile, in pixels), `rows` (of a strip), `colour` (strength),
-    `dice` (weight), `balance` (power of the inverse frequency that weighs a class), `scale` (relative, of a tile).
+    `dice` (weight), `balance` (power of the inverse frequency that weighs a class), `scale` (relative, of a tile),
+    `imagenet` (start the encoder from ImageNet's weights).
     """
 
     averaged = "model"
@@ -33,8 +34,11 @@ class SegmentationMethod:
             "dice": 1.0,
             "scale": 0.2,
             "balance": 0.25,
+            "imagenet": False,
         } | settings.options
         self.model = UNetSegmenter(**settings.model).to(memory_format=torch.channels_last)
+        if self.options["imagenet"]:
+            self.model.unet.start_from_imagenet()
         self.modules: dict[str, torch.nn.Module] = {"model": self.model}
         optimiser = torch.optim.AdamW(
             self.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
