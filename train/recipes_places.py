@@ -32,6 +32,7 @@ def _recipe(backbone: str, pooling: str) -> Recipe:
         settings,
         {"steps": 4, "batch": 2, "options": options | small},
         PlaceWorlds(),
+        compressed=True,
     )
 
 
