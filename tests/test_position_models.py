@@ -229,13 +229,13 @@ def test_the_detail_starts_from_an_aerial_unet():
     torch.manual_seed(0)
     model = MST(**SMALL_MST).eval()
     net = UNetSegmenter("aerial", depth=2, channels=SMALL_MST["detail"]).eval()
-    model.start_from(net)
+    model.start_from(net.unet)
     tile = torch.rand(1, 3, 64, 64)
     expected = net(tile)[:, [3, 1, 4, 5]]  # vegetation, building, road, ground
     assert torch.allclose(model.detail(tile)[0][:, :4], expected, atol=1e-5)
     for wrong, message in ((SMALL_MST | {"detail": ()}, "no detail"), (SMALL_MST | {"detail": (8, 8)}, "other layers")):
         with pytest.raises(XViewError, match=message):
-            MST(**wrong).start_from(net)
+            MST(**wrong).start_from(net.unet)
 
 
 def test_wrong_keywords_are_told():

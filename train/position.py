@@ -102,7 +102,7 @@ class PositionMethod:
         build: Any = {"mst": MST, "featup": featup}[self.options["family"]]
         model: PositionModel = build(**self.settings.model)
         if self.options["start"]:
-            model.start_from(zoo.load(self.options["start"], task="segmentation"))
+            model.start_from(zoo.load(self.options["start"], task="segmentation").unet)
         return model
 
     def batch(self, generator: Generator) -> PositionBatch:

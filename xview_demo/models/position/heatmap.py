@@ -16,7 +16,6 @@ from xview_demo.errors import XViewError
 from xview_demo.models.blocks import IMAGENET_MEAN, IMAGENET_STD, UNet
 from xview_demo.models.hub import HubModel
 from xview_demo.models.position.street import OverheadProjector
-from xview_demo.models.segmentation.unet import UNetSegmenter
 
 HIDDEN = 10  # channels of the head
 ENCODER = "resnet18"  # of `detail`
@@ -96,15 +95,15 @@ class PositionModel(HubModel):
             cells = cells + _resized(fine, cells.shape[-2:])
         return landcover + classes, cells
 
-    def start_from(self, net: UNetSegmenter) -> None:
-        """Take over a trained aerial U-Net as `detail`; each land cover starts from the class it consists of.
+    def start_from(self, net: UNet) -> None:
+        """Take over the U-Net of an aerial segmenter as `detail`; each land cover starts from its commonest class.
 
         Raises:
             XViewError: the model has no `detail`, or the U-Net is built otherwise.
         """
         if self.detail is None:
             raise XViewError("This model has no detail that could start from a U-Net: give it decoder channels.")
-        state, last = net.unet.state_dict(), [f"head.3.{name}" for name in ("weight", "bias")]
+        state, last = net.state_dict(), [f"head.3.{name}" for name in ("weight", "bias")]
         own = self.detail.state_dict()
         if any(name not in state or state[name].shape != own[name].shape for name in own if name not in last):
             raise XViewError("The U-Net to start from has other layers than detail: give both the same channels.")
