@@ -16,7 +16,7 @@ from train import recipes
 from train.__main__ import main
 from train.cache import SMOKE, CacheConfig
 from train.diffusion import DiffusionMethod, Pace
-from train.engine import Settings, generator_of
+from train.engine import Settings, cosine, generator_of
 from train.pairs import PairCache, open_pairs
 from train.recipes import PRESETS
 from train.recipes_synthesis import SYNTHESIS
@@ -141,6 +141,21 @@ def test_a_painter_learns_apart_from_its_sketch():
     report = method.step(batch)
     assert np.isfinite(list(report.values())).all()
     assert all(p.requires_grad for p in method.modules["discriminator"].parameters())
+
+
+def test_in_the_end_only_the_painter_learns():
+    torch.manual_seed(0)
+    method = method_of("xfork-world", finish=1, squares=4)
+    for step, moving in ((0, {"encoder", "painter"}), (1, {"painter"})):
+        before = {k: v.clone() for k, v in method.generator.state_dict().items()}
+        method.step(method.batch(generator_of(0, step)))
+        moved = {k.split(".")[0] for k, v in method.generator.state_dict().items() if not torch.equal(v, before[k])}
+        assert moved >= moving and (step == 0 or moved == moving)
+    settings = Settings("x", steps=30, batch=2, learning_rate=1e-4, warmup=0.0, restarts=(5,))
+    method.options["finish"] = 10
+    rates = [method.schedule(step, settings) for step in range(30)]
+    assert rates[:10] == [cosine(step, replace(settings, steps=10)) for step in range(10)]
+    assert rates[9] < 0.05 < 0.9 < rates[10] and rates[29] < 0.05
 
 
 def test_photographs_are_shown_late():

@@ -45,7 +45,8 @@ ABOUT: dict[str, str] = {
     ),
     "xfork-edges-world": (
         "The edge variant of the X-Fork generator: Canny edges (50/100) of the panorama are a fourth channel. "
-        "Otherwise as `xfork-world`."
+        "Otherwise as `xfork-world`, but for the last part of its training: there the painter alone learned, held to "
+        "the true colours of squares of 4 m only, so that it may lay textures where it likes."
     ),
     "xseq-world": (
         "X-Seq (Regmi & Borji 2018): one generator draws the aerial view, a second segments what was drawn, its "

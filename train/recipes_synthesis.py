@@ -53,7 +53,10 @@ SYNTHESIS: dict[str, Recipe] = {
     "xfork-edges-world": Recipe(
         "synthesis: X-Fork with Canny edges as a fourth channel",
         "synthesis:GanMethod",
-        Settings("xfork-edges-world", steps=2000, **GAN, model=NARROW | PAINTER | {"edges": True}, options=PAINTED),
+        Settings(
+            "xfork-edges-world", steps=3400, **GAN, model=NARROW | PAINTER | {"edges": True},
+            options=PAINTED | {"finish": 2000},
+        ),
         _smoke(),
         compressed=True,
     ),

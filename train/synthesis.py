@@ -94,7 +94,9 @@ class GanMethod:
     a Swin encoder from timm's weights); `taught` (share of the pictures that a painter paints upon the true classes);
     `narrow` (share of the strips that show less than a full turn, from step `narrow_after` on) and `fov` (degrees that
     they show at least).
-    A painter's pictures are judged by a `ClassDiscriminator`; the sketch beneath them learns from L1 alone.
+    A painter's pictures are judged by a `ClassDiscriminator`; the sketch beneath them learns from L1 alone. From step
+    `finish` on, only the painter learns, upon the sketches that predictions have, and its L1 compares means over
+    squares of `squares` pixels: L1 of single pixels would rather have no texture at all than one in another place.
     """
 
     averaged = "generator"
@@ -105,6 +107,7 @@ class GanMethod:
             "family": "xfork", "discriminator": 32, "conditional": False, "l1": 100.0, "segmentation": 1.0,
             "adversarial": 1.0, "real": 0.9, "colour": 0.4, "turn": True, "schedule": "cosine", "wear": 0.15,
             "imagenet": False, "taught": 0.5, "narrow": 0.0, "narrow_after": 0, "fov": 70.0,
+            "finish": None, "squares": 8,
         }  # fmt: skip
         self.options |= settings.options
         o = self.options
@@ -113,6 +116,7 @@ class GanMethod:
             self.generator.start_from_imagenet()
         self.modules: dict[str, torch.nn.Module] = {"generator": self.generator}
         self.painter = getattr(self.generator, "painter", None)
+        self.finishing = False
         width, condition = int(o["discriminator"]), 3 if o["conditional"] else 0
         judge: torch.nn.Module = PatchDiscriminator(width=width, condition=condition)
         if self.painter is not None:
@@ -129,12 +133,23 @@ class GanMethod:
         }
 
     def schedule(self, step: int, settings: Settings) -> float:
-        """Factor of the learning rate."""
-        return 1.0 if self.options["schedule"] == "constant" else cosine(step, settings)
+        """Factor of the learning rate; the part in which only the painter learns has a whole schedule of its own."""
+        if self.options["schedule"] == "constant":
+            return 1.0
+        finish = self.options["finish"]
+        if finish is None:
+            return cosine(step, settings)
+        if step < finish:
+            return cosine(step, replace(settings, steps=finish))
+        return cosine(step - finish, replace(settings, steps=settings.steps - finish, restarts=(), warmup=0.0))
 
     def batch(self, generator: Generator) -> Views:
         """Pairs; estimates that the generator needs are worn."""
         o = self.options
+        if self.painter is not None and o["finish"] is not None:
+            self.finishing = step_of(generator, self.settings.seed) >= o["finish"]
+            self.generator.train(not self.finishing)
+            self.painter.train()
         views = draw_views(self.cache, self.generator, self.settings.batch, generator, o["colour"], o["turn"])
         views.query = wear(views.query, generator, o["wear"])
         if o["narrow"] and step_of(generator, self.settings.seed) >= o["narrow_after"]:
@@ -168,7 +183,7 @@ class GanMethod:
     def step(self, batch: Views) -> dict[str, float]:
         """One update of each discriminator and one of the generator."""
         o = self.options
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.set_grad_enabled(not self.finishing), torch.autocast("cpu", torch.bfloat16):
             image, predicted, source = self._draw(batch.query)
         beside = source if o["conditional"] else None
         pairs = {} if self.painter else {"discriminator": (batch.target, image, beside, beside)}
@@ -206,7 +221,8 @@ class GanMethod:
         net.requires_grad_(False)
         with torch.autocast("cpu", torch.bfloat16):
             fooled = F.cross_entropy(net(image), kinds, weight)
-        return judge.item(), fooled, F.l1_loss(image, batch.target) * 2
+        side = self.options["squares"] if self.finishing else 1
+        return judge.item(), fooled, F.l1_loss(F.avg_pool2d(image, side), F.avg_pool2d(batch.target, side)) * 2
 
     def _contest(
         self, name: str, real: Tensor, fake: Tensor, real_beside: Tensor | None, fake_beside: Tensor | None
