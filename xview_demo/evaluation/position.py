@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xview_demo import metrics
-from xview_demo.classes import LANDCOVER, LANDCOVER_OF_CLASSES, LANDCOVER_PALETTE
+from xview_demo.classes import LANDCOVER, LANDCOVER_OF_CLASSES, LANDCOVER_PALETTE, label_colours
 from xview_demo.errors import XViewError
 from xview_demo.evaluation.protocol import VALIDATION, Progress, Protocol, model_of, spread
 from xview_demo.evaluation.sheets import SHOWN, painted, write_sheet
@@ -245,7 +245,7 @@ def evaluate_real_position(
         truth = read_landcover(beside("landcover"))
         drawn = _onto(found.landcover.float().softmax(1), truth.shape, side).argmax(1)[0].numpy()
         matrix += metrics.confusion(drawn, truth, len(LANDCOVER))
-        agreement.append(_agreement(found.sightline.sigmoid(), sightline, side, net.metres))
+        agreement.append(_agreement(found.sightline.sigmoid(), sightline, side))
     if not sums.error:
         raise XViewError(f"No sightline pictures in {folder}: it needs <set>/ground, aerial, landcover and sightline.")
     agreed, centre = np.mean(agreement, 0).tolist()
@@ -264,24 +264,22 @@ def brightest(light: Tensor) -> tuple[float, float]:
 
 def read_landcover(path: Path) -> np.ndarray:
     """(H, W) uint8 land cover of a picture in the colours of `INFERNO`; the nearest colour counts."""
-    return np.array(list(INFERNO.values()), dtype=np.uint8)[_nearest(path, list(INFERNO)).numpy()]
+    return np.array(list(INFERNO.values()), dtype=np.uint8)[nearest_colours(path, np.array(list(INFERNO)))]
 
 
 def read_sightline(path: Path) -> Tensor:
     """(H, W) sightline map in [0, 1] of a picture in matplotlib's inferno colours; the nearest colour counts."""
     from matplotlib import colormaps
 
-    return _nearest(path, colormaps["inferno"](range(256), bytes=True)[:, :3].tolist()).float() / 255
+    return torch.from_numpy(nearest_colours(path, colormaps["inferno"](range(256), bytes=True)[:, :3])).float() / 255
 
 
-def _nearest(path: Path, colours: list[Any]) -> Tensor:
-    """(H, W) index of the colour nearest to each pixel of a picture."""
-    picture = (read_image(path)[0] * 255).round()
-    nearest = torch.cdist(picture.flatten(1).T, torch.tensor(colours, dtype=torch.float32)).argmin(1)
-    return nearest.view(picture.shape[-2:])
+def nearest_colours(path: Path, colours: np.ndarray) -> np.ndarray:
+    """(H, W) uint8, which of the colours (N, 3) is nearest to each pixel of a picture."""
+    return label_colours((read_image(path)[0] * 255).round().byte().permute(1, 2, 0).numpy(), colours)
 
 
-def _agreement(found: Tensor, truth: Tensor, side: float, metres: float) -> tuple[float, float]:
+def _agreement(found: Tensor, truth: Tensor, side: float) -> tuple[float, float]:
     """Correlation with a true map (H, W) of the found one (1, h, w), and of the free view from the picture's centre."""
     centre = torch.tensor([[found.shape[-1] / 2, found.shape[-2] / 2]])
     free = sightline_maps(torch.zeros(found.shape, dtype=torch.bool), centre)

@@ -15,10 +15,10 @@ from xview_demo.composed import composed
 from xview_demo.errors import XViewError
 from xview_demo.evaluation import reranking
 from xview_demo.evaluation.matching import Descriptors, recalled, search
+from xview_demo.evaluation.position import nearest_colours
 from xview_demo.evaluation.protocol import model_of
 from xview_demo.evaluation.sheets import write_sheet
 from xview_demo.evaluation.synthesis import draw
-from xview_demo.images import read_image
 from xview_demo.views import AerialView, GroundView
 
 Colour = tuple[int, int, int]
@@ -189,11 +189,9 @@ def evaluate_real_segmentation(folder: str | Path, model: Any = "unet-ground-wor
 
 def _painted_groups(file: Path, painted: Painted) -> np.ndarray:
     """(H, W) index of the group of each pixel of a label picture."""
-    picture = (read_image(file)[0] * 255).round()
-    table = torch.tensor(list(painted.colours), dtype=torch.float32)
-    nearest = torch.cdist(picture.flatten(1).T, table).argmin(1).view(picture.shape[-2:])
     groups = list(painted.groups)
-    return np.array([groups.index(group) for group in painted.colours.values()])[nearest.numpy()]
+    table = np.array([groups.index(group) for group in painted.colours.values()])
+    return table[nearest_colours(file, np.array(list(painted.colours)))]
 
 
 def _predicted_groups(net: Any, file: Path, painted: Painted, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
