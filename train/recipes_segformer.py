@@ -5,6 +5,7 @@ from typing import Any
 from train.cache import CacheConfig
 from train.engine import Settings
 from train.recipe import Recipe
+from train.recipes_synthesis import PAIRS as CVUSA_PAIRS
 
 PUBLISHED = "nvidia/segformer-b3-finetuned-ade-512-512"
 EPOCHS, PAIRS = 60, 6720  # published epochs; labelled pairs of the training cache
@@ -49,7 +50,7 @@ PRESETS: dict[str, Recipe] = {
         "gives no further numbers",
         "segformer:PseudoLabelMethod",
         Settings(
-            "unet-pseudo-cvusa", steps=EPOCHS * 35_532 // 16, batch=16, learning_rate=1e-4, model={"view": "aerial"},
+            "unet-pseudo-cvusa", steps=EPOCHS * CVUSA_PAIRS // 16, batch=16, learning_rate=1e-4, model={"view": "aerial"},
             options=PSEUDO | {"teacher": PUBLISHED, "imagenet": True},
         ),
         {
