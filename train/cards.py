@@ -94,7 +94,7 @@ LIMITS: dict[str, str] = {
         "outside of them is a guess, and `Synthesis.seen` says where that is."
     ),
     "xfork-edges-world": (
-        "Those of xfork-world, with fewer channels and half the steps; it never saw views of less than a full turn. "
+        "Those of xfork-world, with fewer channels and fewer steps; it never saw views of less than a full turn. "
         "What the edges add is therefore not told by comparing the two."
     ),
     "xfork-ground-world": (
