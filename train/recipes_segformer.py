@@ -50,8 +50,8 @@ PRESETS: dict[str, Recipe] = {
         "gives no further numbers",
         "segformer:PseudoLabelMethod",
         Settings(
-            "unet-pseudo-cvusa", steps=EPOCHS * CVUSA_PAIRS // 16, batch=16, learning_rate=1e-4, model={"view": "aerial"},
-            options=PSEUDO | {"teacher": PUBLISHED, "imagenet": True},
+            "unet-pseudo-cvusa", steps=EPOCHS * CVUSA_PAIRS // 16, batch=16, learning_rate=1e-4,
+            model={"view": "aerial"}, options=PSEUDO | {"teacher": PUBLISHED, "imagenet": True},
         ),
         {
             "steps": 2, "batch": 2, "model": {"view": "aerial", "depth": 2, "channels": (8, 8)},
