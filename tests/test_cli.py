@@ -80,6 +80,10 @@ def test_depth(xview, panorama):
     result = result_of(xview("depth", panorama, "--metres", "metres.npy", "--json"))
     assert 1 < result["metres"]["median"] < 200
     assert Path(result["picture"]).is_file() and Path("metres.npy").is_file()
+    near, far = (
+        result_of(xview("depth", panorama, "--camera-height", height, "--json"))["median_m"] for height in (1.2, 3.6)
+    )
+    assert 2 < far / near <= 3.1
 
 
 def test_gallery_and_localize(xview, panorama, tiles):
@@ -132,6 +136,7 @@ def test_bad_words(xview, panorama, tmp_path):
     says_one_sentence(xview("world", "--seed", 1, "--biome", "moon", "--out", tmp_path), "moon", "village")
     says_one_sentence(xview("world", "--seed", -4, "--out", tmp_path), "-4")
     says_one_sentence(xview("gallery", "info", "nowhere"), "nowhere")
+    says_one_sentence(xview("depth", panorama, "--camera-height", -1), "-1 m above the ground")
     says_one_sentence(xview("synthesize", panorama, "--method", "xfrok-world"), "xfrok-world", "xfork-world")
     says_one_sentence(xview("segment", panorama, "--kind", "sideways"), "sideways")
     says_one_sentence(xview("segment", panorama, "--out", "picture.xyz"), ".xyz")

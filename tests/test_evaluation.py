@@ -105,10 +105,11 @@ def test_calibrated_classes_are_no_worse():
 
 def test_depth_is_measured_and_drawn(tmp_path):
     class Oracle(UNetDepth):
-        def predict(self, image, panorama=None, rows=None):
-            return torch.full((1, 128, 512), 10.0)
+        def predict(self, image, panorama=None, rows=None, camera_height=None):
+            return torch.full((1, 128, 512), 10.0 if camera_height is None else 1e3)
 
     result = evaluation.evaluate_depth(Oracle(channels=(16, 16, 8, 8)), protocol=TINY, sheet=tmp_path / "sheet.png")
+    assert result["abs_rel_known_height"] > 5 * result["abs_rel"]
     assert result["abs_rel"] > result["chance"] > 0 and result["n"] == 3
     assert Image.open(tmp_path / "sheet.png").width > 3 * 512
 

@@ -153,6 +153,16 @@ def test_depth_is_positive_and_sky_infinite():
     assert (finite >= 0.499).all() and (finite <= 250.1).all()
 
 
+def test_depth_is_in_units_of_the_cameras_height():
+    torch.manual_seed(0)
+    net = UNetDepth(channels=(16, 16, 8, 8), nearest=1e-3, farthest=1e4).eval()
+    image = torch.rand(2, 3, 128, 512)
+    low, high = (net.predict(image, camera_height=h) for h in (1.5, 3.0))
+    assert torch.allclose(high, 2 * low, rtol=1e-4)
+    ratio = (net.predict(image) / low)[low.isfinite()]
+    assert ratio.std() > 0 and torch.allclose(net.predict(image[:1]) / low[:1], ratio[0], rtol=1e-3, equal_nan=True)
+
+
 def test_xfork_has_its_published_shape():
     with torch.device("meta"):
         net = XForkGenerator()

@@ -320,9 +320,10 @@ class GeoLocalizer(Locating):
         if isinstance(view, AerialView):
             return Query(view.tile(TILE_METRES, TILE_PIXELS)[None].to(self.device))
         strip, mask = (x[None].to(self.device) for x in view.strip(north=view.heading is not None))
-        depth = self._run(self._part("depth").predict, strip) if "depth" in needs else None
+        up = view.camera_height
+        depth = self._run(self._part("depth").predict, strip, camera_height=up) if "depth" in needs else None
         labels = self._run(self._part("segmentation_ground").predict, strip)[0] if "labels" in needs else None
-        return Query(strip, mask, view.camera_height, depth, labels)
+        return Query(strip, mask, up, depth, labels)
 
     def segment(self, view: GroundView | AerialView, model: str | None = None) -> Segmentation:
         """The class of every pixel of a ground or aerial view, at the view's own size.
@@ -351,9 +352,13 @@ class GeoLocalizer(Locating):
         return Segmentation(F.interpolate(labels, (height, width))[0, 0].byte().cpu().numpy())
 
     def depth(self, view: GroundView) -> Depth:
-        """Metres along the ray of every pixel of a ground view, infinite in the sky, at the view's own size."""
+        """Metres along the ray of every pixel of a ground view, infinite in the sky, at the view's own size.
+
+        One picture alone gives depth in units of the camera's height, which is estimated unless the view states it.
+        """
         image, rows, full = ground_frame(view)
-        metres = self._run(self._part("depth").predict, image[None].to(self.device), panorama=full, rows=rows)
+        options = {"panorama": full, "rows": rows, "camera_height": view.camera_height}
+        metres = self._run(self._part("depth").predict, image[None].to(self.device), **options)
         height, width = view.image.shape[-2:]
         return Depth(F.interpolate(metres[:, None], (height, width))[0, 0].float().cpu().numpy())
 

@@ -60,6 +60,8 @@ class GroundView:
         vfov = float(self.vfov) or (min(180.0, hfov * height / width) if panorama else _hfov_of(hfov, width, height))
         if not 0 < vfov <= 180:
             raise ImageError(f"A view cannot cover {vfov:g}° from top to bottom: give more than 0 and at most 180.")
+        if self.camera_height is not None and not 0 < self.camera_height < math.inf:
+            raise ImageError(f"A camera cannot stand {self.camera_height:g} m above the ground: give more than 0.")
         for name, value in (("hfov", hfov), ("vfov", vfov), ("heading", _compass(self.heading))):
             object.__setattr__(self, name, value)
 

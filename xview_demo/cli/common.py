@@ -28,6 +28,10 @@ Hfov = Annotated[
     float | None,
     typer.Option("--hfov", help="Horizontal field of view in degrees; overrides the metadata."),
 ]
+CameraHeight = Annotated[
+    float | None,
+    typer.Option("--camera-height", help="Metres of the camera above the ground; guessed when left out."),
+]
 Kind = Annotated[
     str, typer.Option("--kind", help="What a gallery that is built holds: aerial tiles, or ground photographs.")
 ]
@@ -62,11 +66,13 @@ def localizer(model: str | None, device: str | None, places: str | None = None) 
     return geo
 
 
-def ground_view(path: Path, heading: float | None, hfov: float | None) -> "GroundView":
+def ground_view(
+    path: Path, heading: float | None, hfov: float | None, camera_height: float | None = None
+) -> "GroundView":
     """The ground view in a file."""
     from xview_demo import GroundView
 
-    return GroundView.open(path, heading=heading, hfov=hfov)
+    return GroundView.open(path, heading=heading, hfov=hfov, camera_height=camera_height)
 
 
 def world_of(text: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from xview_demo.cli import common
-from xview_demo.cli.common import Device, Heading, Hfov, Image, Json, Kind, Model, Places, Seed
+from xview_demo.cli.common import CameraHeight, Device, Heading, Hfov, Image, Json, Kind, Model, Places, Seed
 
 
 def synthesize(
@@ -20,6 +20,7 @@ def synthesize(
     out: Annotated[Path | None, typer.Option("--out", help="Where the synthetic picture goes.")] = None,
     heading: Heading = None,
     hfov: Hfov = None,
+    camera_height: CameraHeight = None,
     seed: Seed = 0,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Of methods that denoise.")] = None,
     guidance: Annotated[float | None, typer.Option("--guidance", help="Of those methods; 1 = none.")] = None,
@@ -33,7 +34,10 @@ def synthesize(
 
     if kind not in ("ground", "aerial"):
         raise XViewError(f"--kind is ground or aerial, not '{kind}'.")
-    view = common.ground_view(image, heading, hfov) if kind == "ground" else AerialView.open(image)
+    if kind == "ground":
+        view: Any = common.ground_view(image, heading, hfov, camera_height)
+    else:
+        view = AerialView.open(image)
     result = common.localizer(model, device).synthesize(
         view, method=method, seed=seed, steps=steps, guidance=guidance, progress=common.progress("steps")
     )
@@ -74,6 +78,7 @@ def depth(
     metres: Annotated[Path | None, typer.Option("--metres", help="Also write the metres as a NumPy array.")] = None,
     heading: Heading = None,
     hfov: Hfov = None,
+    camera_height: CameraHeight = None,
     model: Model = None,
     device: Device = None,
     as_json: Json = False,
@@ -84,7 +89,8 @@ def depth(
     from xview_demo import viz
     from xview_demo.files import atomic_path
 
-    result = common.localizer(model, device).depth(common.ground_view(image, heading, hfov))
+    view = common.ground_view(image, heading, hfov, camera_height)
+    result = common.localizer(model, device).depth(view)
     path = common.write(viz.depth_map(result.metres), common.beside(image, "depth", out))
     if metres is not None:
         with atomic_path(metres) as temporary, open(temporary, "wb") as stream:

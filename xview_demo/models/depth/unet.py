@@ -63,7 +63,18 @@ class UNetDepth(HubModel):
         return raw[:, 0].float() + 2.0 + height[:, None, None], raw[:, 1].float(), height
 
     @torch.no_grad()
-    def predict(self, image: Tensor, panorama: bool | None = None, rows: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) → metres (B, H, W), infinite in the sky."""
-        log_depth, sky, _ = self(image, panorama, rows)
+    def predict(
+        self,
+        image: Tensor,
+        panorama: bool | None = None,
+        rows: Tensor | None = None,
+        camera_height: float | None = None,
+    ) -> Tensor:
+        """(B, 3, H, W) → metres (B, H, W), infinite in the sky.
+
+        A known height of the camera, in metres above the ground, takes the place of the estimated one.
+        """
+        log_depth, sky, height = self(image, panorama, rows)
+        if camera_height is not None:
+            log_depth = log_depth + (math.log(camera_height) - height)[:, None, None]
         return log_depth.clamp(*self.range).exp().masked_fill(sky > self.sky_logit, torch.inf)
