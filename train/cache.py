@@ -72,6 +72,7 @@ class CacheConfig:
 
 
 TRAIN = CacheConfig()
+DENSE = CacheConfig(dense_every=1)  # the same pictures, all of them with depth and classes
 VALIDATION = CacheConfig(split="validation", first_seed=900_000, worlds=24, per_world=42, dense_every=3)
 SMOKE = CacheConfig(worlds=2, per_world=8, size=240.0, resolution=1.0, dense_every=1)
 

@@ -1,5 +1,6 @@
 """The recipes: one per bundled model. `python -m train NAME` runs one."""
 
+from train.cache import DENSE
 from train.engine import Settings
 from train.recipe import Recipe
 from train.recipes_ladder import LADDER
@@ -50,9 +51,11 @@ RECIPES: dict[str, Recipe] = {
         "depth of panoramas: U-Net, ResNet-18",
         "depth:DepthMethod",
         Settings(
-            "depth-world", steps=6300, batch=16, learning_rate=1e-3, restarts=(2000, 4800), options={"settled": 4800}
+            "depth-world", steps=9300, batch=16, learning_rate=1e-3, restarts=(2000, 4800, 6300),
+            options={"settled": 4800},
         ),
         {"steps": 4, "batch": 2},
+        DENSE,
         compressed=True,
     ),
     **LADDER,
