@@ -12,7 +12,13 @@ from xview_demo.geometry import street_grid
 from xview_demo.models.synthesis.bird_eye import BirdEye
 from xview_demo.models.synthesis.clip_diffusion import ClipDiffusion
 from xview_demo.models.synthesis.interface import Query, Sampling, frame
-from xview_demo.models.synthesis.layers import ClassDiscriminator, PatchDiscriminator, canny, scale_gradient
+from xview_demo.models.synthesis.layers import (
+    ClassDiscriminator,
+    PatchDiscriminator,
+    PlanEncoder,
+    canny,
+    scale_gradient,
+)
 from xview_demo.models.synthesis.rgbds import RGBDSGenerator, lift
 from xview_demo.models.synthesis.street_eye import StreetEye
 from xview_demo.models.synthesis.xfork import XForkGenerator
@@ -131,6 +137,17 @@ def test_a_painter_paints_upon_the_classes_and_twice_the_same():
     assert image.shape == (2, 3, 32, 32) and 0 <= image.min() and image.max() <= 1
     with pytest.raises(ValueError, match="both heads"):
         XForkGenerator(**SMALL, painted=True)
+    with pytest.raises(ValueError, match="number of classes"):
+        XSeqGenerator(**SMALL, painted=True)
+
+
+def test_xseq_paints_upon_what_it_segments():
+    torch.manual_seed(0)
+    net = XSeqGenerator(**SMALL, classes=8, painted=True).eval()
+    with torch.no_grad():
+        sketch, labels = net.sketch(strips())
+        image, same = net(strips())
+    assert torch.equal(labels, same) and torch.equal(image, net.painter(sketch, labels.argmax(1)))
 
 
 def test_a_painter_of_any_width_has_gradients_in_bfloat16():
@@ -161,6 +178,23 @@ def test_rays_carry_a_column_to_its_bearing():
     assert changed[:16, 24:40].mean() > 3 * changed[48:, 24:40].mean()  # up is ahead
 
 
+def test_a_trunk_reads_the_birds_eye_view_and_the_rays():
+    torch.manual_seed(0)
+    net = XForkGenerator(size=64, width=8, bird_eye=True, rays=4, classes=8, trunk=True).eval()
+    hint = torch.rand(1, 4, 64, 64)
+    image, labels = net(strips(1), hint)
+    assert image.shape == (1, 3, 64, 64) and labels.shape == (1, 8, 64, 64)
+    assert not torch.allclose(net(strips(1), 1 - hint)[0], image)
+    with torch.no_grad():
+        net.rays.column.weight.mul_(2)
+    assert not torch.allclose(net(strips(1), hint)[0], image)
+    for wrong in ({"rays": 0}, {"bird_eye": False}, {"size": 256}):
+        with pytest.raises(ValueError, match="trunk=True"):
+            XForkGenerator(**{"size": 64, "bird_eye": True, "rays": 4, "trunk": True} | wrong)
+    with pytest.raises(ValueError, match="levels"):
+        PlanEncoder(4, 4, 8, levels=5)
+
+
 def test_a_conditional_discriminator_sees_its_condition():
     torch.manual_seed(0)
     net = PatchDiscriminator(width=8, condition=3).eval()
@@ -189,7 +223,8 @@ def test_a_wall_stands_where_its_depth_says():
 def test_rgbds_has_its_published_shape():
     with torch.device("meta"):
         net = RGBDSGenerator()
-        assert net(torch.empty(1, 12, 256, 1024)).shape == (1, 3, 512, 512)
+        image, labels = net(torch.empty(1, 12, 256, 1024))
+        assert image.shape == (1, 3, 512, 512) and labels is None
     assert net.encoder.feature_info.channels() == [768]
 
 
@@ -197,13 +232,15 @@ def test_rgbds_draws_from_colour_depth_and_classes():
     net = RGBDSGenerator(**RGBDS).eval()
     depth, labels = torch.rand(2, 128, 512) * 30, torch.randint(8, (2, 128, 512))
     drawn = net.draw(Query(strips(), depth=depth, labels=labels))
-    assert drawn.image.shape == (2, 3, net.size, net.size) and drawn.labels is None
+    assert drawn.image.shape == (2, 3, net.size, net.size) and drawn.labels.shape == (2, 8, net.size, net.size)
     for other in (Query(strips(), depth=depth * 2, labels=labels), Query(strips(), depth=depth, labels=7 - labels)):
         assert not torch.allclose(net.draw(other).image, drawn.image)
     with pytest.raises(ValueError, match="depth and labels"):
         net.draw(Query(strips()))
     with pytest.raises(ValueError, match="hint"):
         net(torch.rand(1, 12, net.size // 2, net.size * 2))
+    with pytest.raises(ValueError, match="need bird_eye"):
+        RGBDSGenerator(**RGBDS | {"bird_eye": False})
 
 
 def test_an_encoder_of_pictures_is_taken_over_whole():

@@ -20,7 +20,7 @@ from train.engine import Settings, cosine, generator_of
 from train.pairs import PairCache, open_pairs
 from train.recipes import PRESETS
 from train.recipes_synthesis import SYNTHESIS
-from train.synthesis import GanMethod, draw_views, wear
+from train.synthesis import GanMethod, distance, draw_views, wear
 from xview_demo import zoo
 from xview_demo.classes import PALETTE
 from xview_demo.data import read
@@ -63,6 +63,10 @@ def method_of(name, **options):
 
 def state(module):
     return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def state_of(whole, part):
+    return {name.removeprefix(part): value for name, value in whole.items() if name.startswith(part)}
 
 
 def moved(module, before):
@@ -116,14 +120,13 @@ def test_every_part_of_a_gan_learns(name):
     report = method.step(method.batch(generator_of(0, 0)))
     assert all(moved(module, before[key]) for key, module in method.modules.items())
     assert all(p.requires_grad for module in method.modules.values() for p in module.parameters())
-    assert all(np.isfinite(list(report.values()))) and (report["classes"] > 0) == bool(
-        "labels" in getattr(method.generator, "heads", ()) or name not in ("pix2pix-world", "rgbds-world")
-    )
+    assert all(np.isfinite(list(report.values()))) and (report["classes"] > 0) == (name != "pix2pix-world")
 
 
 def test_a_picture_is_judged_beside_its_source():
-    plain, conditional = method_of("rgbds-world"), method_of("pix2pix-world")
+    plain, conditional = (method_of("pix2pix-world", conditional=c) for c in (False, True))
     assert plain.modules["discriminator"].condition == 0 and conditional.modules["discriminator"].condition == 3
+    assert np.isfinite(list(conditional.step(conditional.batch(generator_of(0, 0))).values())).all()
     assert method_of("xseq-world").modules["label_discriminator"].condition == 3
 
 
@@ -133,8 +136,9 @@ def test_a_painter_learns_apart_from_its_sketch():
     assert isinstance(method.modules["discriminator"], ClassDiscriminator)
     batch = method.batch(generator_of(0, 0))
     sketch, logits = method.generator.sketch(batch.query.image, method.generator.hint(batch.query))
-    _, fooled, l1 = method._paint(sketch.detach(), logits.detach(), batch)
-    (fooled + l1).backward()
+    image, kinds = method._paint(sketch.detach(), logits.detach(), batch.truth)
+    _, fooled = method._judge(image, kinds, None, batch.target, batch)
+    (fooled + distance(image, batch.target)).backward()
     moving = {name.split(".")[0] for name, p in method.generator.named_parameters() if p.grad is not None}
     assert moving == {"painter"}
     method.modules["discriminator"].requires_grad_(True)
@@ -156,6 +160,16 @@ def test_in_the_end_only_the_painter_learns():
     rates = [method.schedule(step, settings) for step in range(30)]
     assert rates[:10] == [cosine(step, replace(settings, steps=10)) for step in range(10)]
     assert rates[9] < 0.05 < 0.9 < rates[10] and rates[29] < 0.05
+
+
+def test_nothing_is_judged_before_the_end():
+    method = method_of("rgbds-world", finish=1, alone=True)
+    for step, judged in ((0, False), (1, True)):
+        before = {name: state(module) for name, module in method.modules.items()}
+        report = method.step(method.batch(generator_of(0, step)))
+        assert moved(method.generator, before["generator"]) and (report["judge"] > 0) == judged
+        assert moved(method.painter, state_of(before["generator"], "painter.")) == judged
+        assert moved(method.modules["discriminator"], before["discriminator"]) == judged
 
 
 def test_photographs_are_shown_late():

@@ -50,8 +50,8 @@ ABOUT: dict[str, str] = {
     ),
     "xseq-world": (
         "X-Seq (Regmi & Borji 2018): one generator draws the aerial view, a second segments what was drawn, its "
-        "gradient scaled by 0.1 in the first; each is judged by a conditional PatchGAN. Beyond the source, the "
-        "bird's-eye projection is a second input."
+        "gradient scaled by 0.1 in the first. Beyond the source, a ResNet-18 reads the bird's-eye projection and the "
+        "columns along their rays, and a painter, judged by a discriminator of classes, paints upon what was segmented."
     ),
     "pix2pix-world": (
         "The single-output baseline that X-Fork and X-Seq extend: the panorama alone in, the aerial view alone out, "
@@ -64,13 +64,15 @@ ABOUT: dict[str, str] = {
     ),
     "rgbds-world": (
         "A small Swin transformer reads colour, depth and classes of the panorama, a decoder of deconvolutions draws "
-        "the aerial view. Beyond the source, the decoder sees the bird's-eye projection and the pixels set down where "
-        "their depth says. Depth and classes of a query come from `depth-world` and `unet-ground-world`."
+        "the aerial view. Beyond the source, a ResNet-18 tells the decoder what the bird's-eye projection shows, what "
+        "stands where by its depth, and what each column holds; the classes of the tile are drawn as well, and the "
+        "picture is painted upon them. Depth and classes of a query come from `depth-world` and `unet-ground-world`."
     ),
     "clip-diffusion-world": (
         "Latent diffusion whose U-Net attends to the patch tokens of a small vision tower, the small sibling of Stable "
         "Diffusion 1.4 with CLIP ViT-B/32. Beyond the source, the latents of the bird's-eye projection are further "
-        "input channels; numbers are given with and without them. Every seed gives another view."
+        "input channels; numbers are given with and without them. Every seed gives another view; two steps "
+        "are the default, for on validation worlds every measure is worse with more."
     ),
     **measures.ABOUT,
     **recipes_places.ABOUT,

@@ -6,14 +6,15 @@ Adversarial loss (real label 0.9), 100·L1 of the picture, and the segmentation,
 from dataclasses import dataclass, replace
 from typing import Any
 
+import segmentation_models_pytorch as smp
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from train import augment
 from train.data import draw, images, labels
 from train.engine import Settings, cosine, step_of
-from xview_demo.classes import PALETTE
+from xview_demo.classes import CLASSES, PALETTE
 from xview_demo.models.synthesis.interface import GROUND, Query, frame
 from xview_demo.models.synthesis.layers import ClassDiscriminator, PatchDiscriminator
 from xview_demo.models.synthesis.rgbds import RGBDSGenerator
@@ -84,19 +85,25 @@ def wear(query: Query, generator: Generator, scale: float = 0.15, share: float =
     return Query(query.image, query.mask, query.camera_height, query.depth * factor, classes)
 
 
+def distance(image: Tensor, target: Tensor, side: int = 1) -> Tensor:
+    """L1 in units of [-1, 1], as published, of pixels or of means over squares of `side` pixels."""
+    return F.l1_loss(F.avg_pool2d(image, side), F.avg_pool2d(target, side)) * 2
+
+
 class GanMethod:
     """Trains a generator of `FAMILIES` against PatchGAN discriminators.
 
     Options: `family`; `discriminator` (width); `conditional` (judge a picture together with what it was drawn from;
     X-Seq's segmentation always is); `l1`, `segmentation` and `adversarial` (weights; λ₂ is 1 ground → aerial, 10
-    aerial → ground and 100 in X-Seq as published); `real` (label); `colour` (strength); `turn` (random headings);
-    `schedule` ("cosine", or "constant" as published); `wear` (how wrong depth is where it is needed); `imagenet` (start
-    a Swin encoder from timm's weights); `taught` (share of the pictures that a painter paints upon the true classes);
-    `narrow` (share of the strips that show less than a full turn, from step `narrow_after` on) and `fov` (degrees that
-    they show at least).
+    aerial → ground and 100 in X-Seq as published); `dice` (weight of the Dice loss beside the cross-entropy of
+    classes); `real` (label); `colour` (strength); `turn` (random headings); `schedule` ("cosine", or "constant" as
+    published); `wear` (how wrong depth is where it is needed); `imagenet` (start a Swin encoder from timm's weights);
+    `taught` (share of the pictures that a painter paints upon the true classes); `narrow` (share of the strips that
+    show less than a full turn, from step `narrow_after` on) and `fov` (degrees that they show at least).
     A painter's pictures are judged by a `ClassDiscriminator`; the sketch beneath them learns from L1 alone. From step
     `finish` on, only the painter learns, upon the sketches that predictions have, and its L1 compares means over
     squares of `squares` pixels: L1 of single pixels would rather have no texture at all than one in another place.
+    With `alone`, the painter waits until then, and nothing is judged before.
     """
 
     averaged = "generator"
@@ -107,20 +114,21 @@ class GanMethod:
             "family": "xfork", "discriminator": 32, "conditional": False, "l1": 100.0, "segmentation": 1.0,
             "adversarial": 1.0, "real": 0.9, "colour": 0.4, "turn": True, "schedule": "cosine", "wear": 0.15,
             "imagenet": False, "taught": 0.5, "narrow": 0.0, "narrow_after": 0, "fov": 70.0,
-            "finish": None, "squares": 8,
+            "finish": None, "squares": 8, "alone": False, "dice": 0.0,
         }  # fmt: skip
         self.options |= settings.options
         o = self.options
         self.generator = FAMILIES[o["family"]](**settings.model).to(memory_format=torch.channels_last)
         if o["imagenet"]:
             self.generator.start_from_imagenet()
-        self.modules: dict[str, torch.nn.Module] = {"generator": self.generator}
+        self.modules: dict[str, nn.Module] = {"generator": self.generator}
         self.painter = getattr(self.generator, "painter", None)
         self.finishing = False
+        self.dice = smp.losses.DiceLoss("multiclass", smooth=1.0)
         width, condition = int(o["discriminator"]), 3 if o["conditional"] else 0
-        judge: torch.nn.Module = PatchDiscriminator(width=width, condition=condition)
+        judge: nn.Module = PatchDiscriminator(width=width, condition=condition)
         if self.painter is not None:
-            judge = ClassDiscriminator(self.painter.classes, width)
+            judge = ClassDiscriminator(len(CLASSES), width)
         self.modules["discriminator"] = judge
         if o["family"] == "xseq":
             kinds = self.generator.classes or 3
@@ -160,13 +168,10 @@ class GanMethod:
 
     def _draw(self, query: Query) -> tuple[Tensor, Tensor | None, Tensor]:
         """Picture, segmentation or None, and the picture (B, 3, …) that a conditional discriminator sees beside it."""
-        if isinstance(self.generator, RGBDSGenerator):
-            stack, hint = self.generator.stack(query)
-            image, predicted = self.generator(stack, hint), None
-        else:
-            hint = self.generator.hint(query)
-            draw = self.generator if self.painter is None else self.generator.sketch
-            image, predicted = draw(query.image, hint)
+        stacked = isinstance(self.generator, RGBDSGenerator)
+        given = self.generator.stack(query) if stacked else (query.image, self.generator.hint(query))
+        hint = given[1]
+        image, predicted = (self.generator if self.painter is None else self.generator.sketch)(*given)
         return image, predicted, query.image if hint is None else hint[:, :3]
 
     def _painted(self, truth: Tensor) -> Tensor:
@@ -177,7 +182,8 @@ class GanMethod:
 
     def _segmentation(self, predicted: Tensor, truth: Tensor) -> Tensor:
         if self.generator.classes:
-            return F.cross_entropy(predicted, truth)
+            loss, weight = F.cross_entropy(predicted, truth), self.options["dice"]
+            return loss + weight * self.dice(predicted[..., ::2, ::2], truth[..., ::2, ::2]) if weight else loss
         return F.l1_loss(predicted, self._painted(truth))
 
     def step(self, batch: Views) -> dict[str, float]:
@@ -185,34 +191,49 @@ class GanMethod:
         o = self.options
         with torch.set_grad_enabled(not self.finishing), torch.autocast("cpu", torch.bfloat16):
             image, predicted, source = self._draw(batch.query)
-        beside = source if o["conditional"] else None
-        pairs = {} if self.painter else {"discriminator": (batch.target, image, beside, beside)}
-        if "label_discriminator" in self.modules and predicted is not None:
-            shares = predicted.softmax(1) if self.generator.classes else predicted
-            pairs["label_discriminator"] = (self._painted(batch.truth), shares, batch.target, image)
-        judged, fooled = 0.0, torch.zeros(())
-        for name, (real, fake, real_beside, fake_beside) in pairs.items():
-            judge, fool = self._contest(name, real, fake, real_beside, fake_beside)
-            judged, fooled = judged + judge, fooled + fool
-        l1 = F.l1_loss(image, batch.target) * 2  # in units of [-1, 1], as published
-        if self.painter is not None and predicted is not None:
-            judged, fooled, more = self._paint(image.detach(), predicted.detach(), batch)
-            l1 = l1 + more
         classes = torch.zeros(()) if predicted is None else self._segmentation(predicted, batch.truth)
+        l1, kinds = distance(image, batch.target), batch.truth
+        judged, fooled = 0.0, torch.zeros(())
+        if self.finishing or not o["alone"]:
+            if self.painter is not None and predicted is not None:
+                image, kinds = self._paint(image.detach(), predicted, batch.truth)
+                l1 = l1 + distance(image, batch.target, o["squares"] if self.finishing else 1)
+            judged, fooled = self._judge(image, kinds, None if self.finishing else predicted, source, batch)
         self._update("generator", o["adversarial"] * fooled + o["l1"] * l1 + o["segmentation"] * classes)
         for name in self.modules:
             self.modules[name].requires_grad_(True)
         return {"judge": judged, "fooled": fooled.item(), "l1": l1.item(), "classes": classes.item()}
 
-    def _paint(self, sketch: Tensor, predicted: Tensor, batch: Views) -> tuple[float, Tensor, Tensor]:
-        """Paint over the sketches and update the discriminator: its loss, the painter's, and the L1 of the pictures."""
-        net, truth = self.modules["discriminator"], batch.truth
+    def _paint(self, sketch: Tensor, predicted: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures painted over the sketches, and the classes that they were painted upon."""
         taught = torch.rand(len(truth)) < self.options["taught"]
         kinds = torch.where(taught[:, None, None], truth, predicted.argmax(1))
         with torch.autocast("cpu", torch.bfloat16):
-            image = self.generator.painter(sketch, kinds)
+            return self.generator.painter(sketch, kinds), kinds
+
+    def _judge(
+        self, image: Tensor, kinds: Tensor, predicted: Tensor | None, source: Tensor, batch: Views
+    ) -> tuple[float, Tensor]:
+        """Update the discriminators; returns their loss and the generator's. `kinds` is what a picture should show."""
+        o, judged, fooled = self.options, 0.0, torch.zeros(())
+        beside = source if o["conditional"] else None
+        if self.painter is not None:
+            judged, fooled = self._contest_classes(image, kinds, batch)
+        else:
+            judged, fooled = self._contest("discriminator", batch.target, image, beside, beside)
+        if "label_discriminator" in self.modules and predicted is not None:
+            shares = predicted.softmax(1) if self.generator.classes else predicted
+            truth = self._painted(batch.truth)
+            also, fool = self._contest("label_discriminator", truth, shares, batch.target, image)
+            judged, fooled = judged + also, fooled + fool
+        return judged, fooled
+
+    def _contest_classes(self, image: Tensor, kinds: Tensor, batch: Views) -> tuple[float, Tensor]:
+        """As `_contest`, of the discriminator that says what each pixel shows."""
+        net, truth = self.modules["discriminator"], batch.truth
+        with torch.autocast("cpu", torch.bfloat16):
             real, fake = net(batch.target), net(image.detach())
-        shares = F.one_hot(truth, self.generator.classes).float().mean((0, 1, 2))
+        shares = F.one_hot(truth, len(CLASSES)).float().mean((0, 1, 2))
         weight = (0.1 / shares.clamp_min(1e-3)).sqrt().clamp(0.5, 3.0)
         weight = torch.cat((weight, torch.ones(1)))  # the last is "drawn"
         drawn = torch.full_like(truth, len(weight) - 1)
@@ -220,9 +241,7 @@ class GanMethod:
         self._update("discriminator", judge)
         net.requires_grad_(False)
         with torch.autocast("cpu", torch.bfloat16):
-            fooled = F.cross_entropy(net(image), kinds, weight)
-        side = self.options["squares"] if self.finishing else 1
-        return judge.item(), fooled, F.l1_loss(F.avg_pool2d(image, side), F.avg_pool2d(batch.target, side)) * 2
+            return judge.item(), F.cross_entropy(net(image), kinds, weight)
 
     def _contest(
         self, name: str, real: Tensor, fake: Tensor, real_beside: Tensor | None, fake_beside: Tensor | None

@@ -32,7 +32,7 @@ def _geowarp(backbone: str, pooling: str, called: str) -> Entry:
 
 
 TINY_RGBDS: dict[str, Any] = {
-    "size": 64, "width": 8, "bird_eye": True,
+    "size": 64, "width": 8, "bird_eye": True, "rays": 2, "painted": True,
     "swin": {"embed_dim": 8, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 2), "window_size": 4},
 }  # fmt: skip
 TINY_DIFFUSION: dict[str, Any] = {
@@ -139,7 +139,7 @@ ZOO: dict[str, Entry] = {
         "synthesis",
         "synthesis.xseq:XSeqGenerator",
         "X-Seq: one generator draws the aerial view, a second segments it",
-        tiny={"size": 32, "width": 8, "bird_eye": True, "classes": 8},
+        tiny={"size": 32, "width": 8, "bird_eye": True, "classes": 8, "rays": 2, "trunk": True, "painted": True},
     ),
     "pix2pix-world": Entry(
         "synthesis",

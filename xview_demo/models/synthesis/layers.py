@@ -52,6 +52,45 @@ class Pyramid(nn.ModuleList):
         return features
 
 
+def convolved(inputs: int, outputs: int) -> nn.Sequential:
+    """Convolution k3, batch norm, ReLU."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class PlanEncoder(nn.Module):
+    """The first stages of a ResNet-18 over what is known of the plan: the skip connections of a decoder.
+
+    Args:
+        flat: channels of the part of full resolution.
+        plan: channels of the part of half resolution.
+        fine: channels of the features of full resolution.
+        levels: how often the plan is halved, 1 to 4.
+    """
+
+    def __init__(self, flat: int, plan: int, fine: int, levels: int = 4) -> None:
+        super().__init__()
+        from torchvision.models import resnet18
+
+        if not 1 <= levels <= 4:
+            raise ValueError(f"levels is {levels}: use 1 to 4.")
+        net = resnet18()
+        self.detail = convolved(flat, fine)
+        self.halve = down(flat, 32)
+        self.join = convolved(32 + plan, 64)
+        self.stages = nn.ModuleList([nn.Sequential(net.maxpool, net.layer1), net.layer2, net.layer3][: levels - 1])
+        self.channels = [256, 128, 64, 64][-levels:]  # coarsest first
+
+    def forward(self, flat: Tensor, plan: Tensor) -> list[Tensor]:
+        """(B, flat, H, W) and (B, plan, H / 2, W / 2) → features, coarsest first, those of full resolution last."""
+        flat = flat.contiguous(memory_format=torch.channels_last)
+        x = self.join(torch.cat((self.halve(flat), plan), 1).contiguous(memory_format=torch.channels_last))
+        features = [x, self.detail(flat)]
+        for stage in self.stages:
+            x = stage(x)
+            features.insert(0, x)
+        return features
+
+
 class PatchDiscriminator(nn.Module):
     """PatchGAN of four layers (Isola et al. 2017): (B, C, S, S) in [0, 1] → logits of patches (B, 1, S/8 − 2, S/8 − 2).
 
@@ -96,15 +135,16 @@ class Painter(nn.Module):
         classes: N.
         width: channels.
         grain: spread of the noise after training, in which it is 1: less gives smoother pictures.
+        dilations: of its convolutions.
     """
 
     NOISE = 4  # channels
 
-    def __init__(self, classes: int, width: int = 32, grain: float = 1.0) -> None:
+    def __init__(self, classes: int, width: int = 32, grain: float = 1.0, dilations: Sequence[int] = (1, 2, 4)) -> None:
         super().__init__()
         self.classes, self.grain = classes, grain
-        wide = [3 + classes + self.NOISE, width, width, width]
-        steps = zip(wide[:-1], wide[1:], (1, 2, 4), strict=True)
+        wide = [3 + classes + self.NOISE, *(width for _ in dilations)]
+        steps = zip(wide[:-1], wide[1:], dilations, strict=True)
         layers = [(nn.Conv2d(i, o, 3, padding=far, dilation=far), nn.LeakyReLU(0.2)) for i, o, far in steps]
         self.layers = nn.Sequential(*(one for pair in layers for one in pair), nn.Conv2d(width, 3, 3, padding=1))
 

@@ -8,11 +8,15 @@ The generator of the CV_project system: RGB panorama, depth map and segmentation
 | strip: RGB, 1 / (1 + depth / 10 m), one-hot classes | (B, 12, 256, 1024) | (B, 12, 64, 256) |
 | Swin, stride 32 | 768×8×32 | 384×2×8 |
 | reshape | 768×16×16 | 384×4×4 |
-| decoder, k4 s2 | 512, 256, 128, 64 | 256, 128, 64, 32, each joined by features of the hint |
-| out, k4 s2, tanh | (B, 3, 512, 512) | (B, 3, 128, 128) |
+| hint: bird's eye and mask | | (B, 4, 128, 128) |
+| plan: pixels set down, columns along rays | | (B, 12, 64, 64), (B, 16, 64, 64) |
+| ResNet-18 over both, strides 2 … 16 | | 64, 64, 128, 256 |
+| decoder, k4 s2 | 512, 256, 128, 64 | 256, 128, 64, 32, each joined by those features |
+| out, k4 s2, tanh | (B, 3, 512, 512) | 16, joined by the hint's, k3: image (B, 3, 128, 128) and logits of classes |
 
-The hint is ours: the bird's-eye view of the picture, and its pixels (colour and class) set down where their depth says
-they stand, which shows walls, trunks and kerbs in their true places.
+Hint and plan are ours: the bird's-eye view of the picture; its pixels (colour and class) set down where their depth
+says they stand, which shows walls, trunks and kerbs in their true places, and what a network reads in each of its
+columns (`models.rays`). So are the classes that are drawn beside the picture, and the painter, as in `xfork`.
 """
 
 import math
@@ -24,9 +28,10 @@ from torch import Tensor, nn
 
 from xview_demo.models.blocks import IMAGENET_MEAN, IMAGENET_STD
 from xview_demo.models.hub import HubModel
+from xview_demo.models.rays import RayProjector
 from xview_demo.models.synthesis.bird_eye import BirdEye
 from xview_demo.models.synthesis.interface import AERIAL, GROUND, Drawn, Query, Sampling, frame
-from xview_demo.models.synthesis.layers import Pyramid, initialise, up
+from xview_demo.models.synthesis.layers import Painter, PlanEncoder, convolved, initialise, up
 
 NEAR = 10.0  # metres, the depth at which the depth channel is one half
 STRIDE = 32  # of a Swin transformer's last stage
@@ -74,8 +79,14 @@ class RGBDSGenerator(HubModel):
         swin: keywords of that transformer other than its own (`embed_dim`, `depths`, `num_heads`, `window_size`).
         width: channels of the decoder's last layer but one (64 published).
         classes: number of classes of the segmentation.
-        bird_eye: give the decoder the bird's-eye view and the pixels set down by depth [ours].
+        bird_eye: give the decoder a hint, and let it draw the tile's classes beside its picture [ours].
         metres: width of the tile.
+        rays: channels of features that are read from each column and written along its ray, a part of the hint [ours].
+        painted: a small network paints the picture, over the decoder's own as a sketch, upon those classes [ours].
+        grain: how rough it paints, 1 as in training.
+
+    Raises:
+        ValueError: a size that cannot be, or rays or a painter without a hint.
     """
 
     reads, draws, samples = GROUND, AERIAL, False
@@ -92,23 +103,35 @@ class RGBDSGenerator(HubModel):
         classes: int = 8,
         bird_eye: bool = False,
         metres: float = 64.0,
+        rays: int = 0,
+        painted: bool = False,
+        grain: float = 1.0,
     ) -> None:
         super().__init__()
         if size < 64 or size & (size - 1):
             raise ValueError(f"size is {size}: use 64, 128, 256 or 512.")
+        if (rays or painted) and not bird_eye:
+            raise ValueError("rays and painted need bird_eye=True.")
         self.size, self.bird_eye, self.classes, self.metres = size, bird_eye, classes, metres
         self.name, self.swin_options = encoder, dict(swin or {})
         self.encoder = self._swin(3 + 1 + classes)
         levels = int(math.log2(STRIDE)) - 1  # of the decoder, the last layer aside
         decoder = [width * 2**n for n in reversed(range(levels))]
-        overhead = [min(width * 4, width * 2**n) for n in range(levels)] if bird_eye else []
-        self.overhead = Pyramid(8 + classes, overhead)
-        joined = overhead[::-1] or [0] * levels
+        fine = max(8, width // 2)
+        self.overhead = PlanEncoder(4, 3 + classes + 1 + rays, fine, levels) if bird_eye else None
+        joined = self.overhead.channels if self.overhead else [0] * levels
         wide = [self.encoder.feature_info.channels()[-1], *(d + j for d, j in zip(decoder, joined, strict=True))]
         self.decoder = nn.ModuleList(up(i, o) for i, o in zip(wide[:-1], decoder, strict=True))
-        self.out = nn.ConvTranspose2d(wide[-1], 3, 4, 2, 1)
-        for part in (self.overhead, self.decoder, self.out):
+        self.out: nn.Module = nn.ConvTranspose2d(wide[-1], 3, 4, 2, 1)
+        self.enlarge = None
+        if bird_eye:
+            self.enlarge = up(wide[-1], fine)
+            self.out = nn.Sequential(convolved(2 * fine, fine), nn.Conv2d(fine, 3 + classes, 3, padding=1))
+            self.enlarge.apply(initialise)
+        for part in (self.decoder, self.out):
             part.apply(initialise)
+        self.painter = Painter(classes, -(-width // 16) * 16, grain, (1, 2, 4, 8)) if painted else None
+        self.rays = RayProjector.over_tile(size // 2, metres, rays) if rays else None
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -132,8 +155,8 @@ class RGBDSGenerator(HubModel):
         state["patch_embed.proj.weight"] = patches
         self.encoder.load_state_dict(state, strict=True)
 
-    def stack(self, query: Query) -> tuple[Tensor, Tensor | None]:
-        """What `forward` takes of a query: the strip's channels, and the hint or None.
+    def stack(self, query: Query) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
+        """What `forward` takes of a query: the strip's channels; hint and plan, or None; the picture for the rays.
 
         Raises:
             ValueError: the query has no depth or no classes.
@@ -147,37 +170,56 @@ class RGBDSGenerator(HubModel):
         kinds = F.one_hot(labels, self.classes).permute(0, 3, 1, 2).to(image)
         strip = torch.cat((image, 1 / (1 + depth / NEAR), kinds), 1)
         if not self.bird_eye:
-            return strip, None
+            return strip, None, None, query.image
         weight = torch.ones_like(depth) if query.mask is None else F.interpolate(query.mask, shape, mode="nearest")
         plan = lift(torch.cat((image, kinds), 1), depth[:, 0], weight, self.size // 2, self.metres)
         project = BirdEye(pixels=self.size, metres=self.metres)
-        flat = torch.cat(project(query.image, query.mask, query.camera_height), 1)
-        return strip, torch.cat((flat, F.interpolate(plan, scale_factor=2.0, mode="nearest")), 1)
+        return strip, torch.cat(project(query.image, query.mask, query.camera_height), 1), plan, query.image
 
-    def forward(self, strip: Tensor, hint: Tensor | None = None) -> Tensor:
+    def forward(
+        self, strip: Tensor, hint: Tensor | None = None, plan: Tensor | None = None, image: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Draw the tile.
 
         Args:
             strip: (B, 4 + classes, size / 2, 2·size) colour in [0, 1], depth channel, one-hot classes, from `stack`.
-            hint: (B, 8 + classes, size, size) from `stack`; needed with `bird_eye`.
+            hint: (B, 4, size, size) bird's-eye view and mask, from `stack`; needed with `bird_eye`, as is the next.
+            plan: (B, 4 + classes, size / 2, size / 2) the pixels set down where their depth says, from `stack`.
+            image: (B, 3, H, W) in [0, 1], of which rays are read; the strip's own colour when left out.
 
         Returns:
-            (B, 3, size, size) in [0, 1]; the upper edge lies in the direction of the strip's centre column.
+            (B, 3, size, size) in [0, 1], and with `bird_eye` logits (B, classes, size, size), else None. The upper
+            edge lies in the direction of the strip's centre column.
 
         Raises:
-            ValueError: the hint is missing.
+            ValueError: the hint or the plan is missing.
         """
-        if self.bird_eye and hint is None:
-            raise ValueError("This generator has bird_eye=True: pass the hint that `stack` gives.")
+        drawn, labels = self.sketch(strip, hint, plan, image)
+        if self.painter is None or labels is None:
+            return drawn, labels
+        return self.painter(drawn, labels.argmax(1)), labels
+
+    def sketch(
+        self, strip: Tensor, hint: Tensor | None = None, plan: Tensor | None = None, image: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the decoder draws: as `forward`, before it is painted."""
+        if self.bird_eye and (hint is None or plan is None):
+            raise ValueError("This generator has bird_eye=True: pass the hint and the plan that `stack` gives.")
         x = torch.cat(((strip[:, :3] - self.mean) / self.std, strip[:, 3:] * 2 - 1), 1)
         x = self.encoder(x)[-1].permute(0, 3, 1, 2)
         x = x.reshape(len(x), -1, self.size // STRIDE, self.size // STRIDE)
-        skips = self.overhead(hint) if hint is not None and self.bird_eye else []
-        for n, layer in enumerate(self.decoder):
-            x = layer(x)
-            x = torch.cat((x, skips[n]), 1) if skips else x
-        return self.out(x).float().tanh() * 0.5 + 0.5
+        if hint is None or plan is None or self.overhead is None or self.enlarge is None:
+            for layer in self.decoder:
+                x = layer(x)
+            return self.out(x).float().tanh() * 0.5 + 0.5, None
+        if self.rays is not None:
+            plan = torch.cat((plan, self.rays(strip[:, :3] if image is None else image)), 1)
+        *skips, fine = self.overhead(hint, plan)
+        for layer, skip in zip(self.decoder, skips, strict=True):
+            x = torch.cat((layer(x), skip), 1)
+        x = self.out(torch.cat((self.enlarge(x), fine), 1)).float()
+        return x[:, :3].tanh() * 0.5 + 0.5, x[:, 3:]
 
     def draw(self, query: Query, sampling: Sampling | None = None) -> Drawn:
-        """The tile of each strip; nothing is drawn at random."""
-        return Drawn(self(*self.stack(query)))
+        """The tile of each strip and its classes; nothing is drawn at random."""
+        return Drawn(*self(*self.stack(query)))

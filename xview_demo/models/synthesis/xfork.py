@@ -14,8 +14,8 @@ used in Regmi & Shah, "Bridging the domain gap", ICCV 2019 (https://arxiv.org/ab
 
 Reading tiles and drawing strips, 512×4×4 is reshaped to 512×2×8 instead. The edge variant takes Canny edges (50/100)
 as a fourth channel. The bird's-eye input (for strips: the street's view of the tile), the rays, which say where what
-stands upright stands, the class logits and the painter are ours: the source has none of them. Images are [0, 1]
-outside, [-1, 1] inside.
+stands upright stands, the ResNet that may read both, the class logits and the painter are ours: the source has none.
+Images are [0, 1] outside, [-1, 1] inside.
 """
 
 import math
@@ -28,7 +28,7 @@ from xview_demo.models.hub import HubModel
 from xview_demo.models.rays import RayProjector
 from xview_demo.models.synthesis.bird_eye import BirdEye
 from xview_demo.models.synthesis.interface import AERIAL, GROUND, Drawn, Query, Sampling, frame
-from xview_demo.models.synthesis.layers import Painter, Pyramid, canny, down, initialise, up
+from xview_demo.models.synthesis.layers import Painter, PlanEncoder, Pyramid, canny, down, initialise, up
 from xview_demo.models.synthesis.street_eye import StreetEye
 
 ENCODER = (1, 2, 4, 8, 8, 8, 8)  # channels of each layer in units of `width`
@@ -53,6 +53,7 @@ class XForkGenerator(HubModel):
         painted: a second, small network paints the picture, over the branch's own as a sketch, upon the classes that
             the other branch has decided on [ours].
         grain: how rough it paints, 1 as in training.
+        trunk: a ResNet-18 reads the bird's eye and the rays, in the place of plain convolutions [ours].
 
     Raises:
         ValueError: a size, view or head that cannot be.
@@ -76,6 +77,7 @@ class XForkGenerator(HubModel):
         rays: int = 0,
         painted: bool = False,
         grain: float = 1.0,
+        trunk: bool = False,
     ) -> None:
         super().__init__()
         levels = int(math.log2(size)) - 2
@@ -87,6 +89,8 @@ class XForkGenerator(HubModel):
             raise ValueError("painted=True needs both heads, and the number of classes.")
         if rays and (reads, draws) != (GROUND, AERIAL):
             raise ValueError("rays run from a panorama into a tile: leave them out for other views.")
+        if trunk and not (bird_eye and rays and size <= 128):
+            raise ValueError("trunk=True needs bird_eye=True, rays, and a size of 128 at most.")
         self.size, self.bird_eye, self.classes, self.metres = size, bird_eye, classes, metres
         self.reads, self.draws, self.edges = reads, draws, edges
         self.input_shape, (rows, columns) = frame(reads, size), frame(draws, size)
@@ -97,18 +101,21 @@ class XForkGenerator(HubModel):
         self.encoder = nn.Sequential(*(down(i, o, norm=n > 0) for n, (i, o) in enumerate(steps)))
         beside = (4 if bird_eye else 0) + rays  # channels that join the decoder in the frame that is drawn
         overhead = [min(width * 4, width * 2**n) for n in range(levels - 1)] if beside else []
-        self.overhead = Pyramid(beside, overhead)
-        skips = overhead[::-1]  # from twice the start to half the size, as the decoder meets them
+        self.overhead: nn.Module = PlanEncoder(4, rays, width, levels - 1) if trunk else Pyramid(beside, overhead)
+        # from twice the start to half the size, as the decoder meets them
+        skips = self.overhead.channels if isinstance(self.overhead, PlanEncoder) else overhead[::-1]
         wide = [encoder[-1], *(c + (skips[n] if beside else 0) for n, c in enumerate(decoder))]
         rates = [dropout if c == 8 * width else 0.0 for c in decoder]
         self.decoder = nn.ModuleList(up(i, o, r) for i, o, r in zip(wide[:-1], decoder, rates, strict=True))
         half = width + (skips[-1] if beside else 0)
         paints, labels = "image" in heads, "labels" in heads
         self.image_up = up(wide[-1], width) if paints else None
-        self.image_out = nn.ConvTranspose2d(half, 3, 4, 2, 1) if paints else None
+        self.image_out = self._out(half, 3, width, trunk) if paints else None
         self.label_up = up(wide[-1], width) if labels else None
-        self.label_out = nn.ConvTranspose2d(half, classes or 3, 4, 2, 1) if labels else None
-        self.apply(initialise)
+        self.label_out = self._out(half, classes or 3, width, trunk) if labels else None
+        for part in self.children():
+            if not isinstance(part, PlanEncoder):
+                part.apply(initialise)
         # by sixteens: in bfloat16 oneDNN's gradient of a dilated convolution is NaN for other numbers of channels
         self.painter = Painter(classes or 0, -(-width // 16) * 16, grain) if painted else None
         self.rays = RayProjector.over_tile(size // 2, metres, rays) if rays else None
@@ -147,7 +154,7 @@ class XForkGenerator(HubModel):
         """What the two branches draw: as `forward`, before it is painted."""
         if self.bird_eye and hint is None:
             raise ValueError("This generator has bird_eye=True: pass the bird's-eye projection and its mask.")
-        beside = self._beside(view, hint if self.bird_eye else None)
+        skips, fine = self._overhead(view, hint if self.bird_eye else None)
         if view.shape[-2:] != self.input_shape:
             view = nn.functional.interpolate(view, self.input_shape, mode="area")
         x = view * 2 - 1
@@ -155,31 +162,45 @@ class XForkGenerator(HubModel):
             x = torch.cat((x, canny(view)), 1)
         x = self.encoder(x.contiguous(memory_format=torch.channels_last))
         x = x.reshape(len(x), -1, *self.start)
-        skips: list[Tensor] = []
-        if beside:
-            skips = self.overhead(torch.cat(beside, 1).contiguous(memory_format=torch.channels_last))
         for n, layer in enumerate(self.decoder):
             x = layer(x)
             x = torch.cat((x, skips[n]), 1) if skips else x
-        image = self._head(self.image_up, self.image_out, x, skips)
-        labels = self._head(self.label_up, self.label_out, x, skips)
+        image = self._head(self.image_up, self.image_out, x, skips, fine)
+        labels = self._head(self.label_up, self.label_out, x, skips, fine)
         if labels is not None and self.classes is None:
             labels = labels.tanh() * 0.5 + 0.5
         return None if image is None else image.tanh() * 0.5 + 0.5, labels
 
-    def _beside(self, view: Tensor, hint: Tensor | None) -> list[Tensor]:
-        """What joins the decoder, in the frame that is drawn: the hint in [-1, 1], its mask, and the rays."""
-        parts = [] if hint is None else [hint[:, :3] * 2 - 1, hint[:, 3:]]
-        if self.rays is not None:
-            parts.append(nn.functional.interpolate(self.rays(view), scale_factor=2.0, mode="bilinear"))
-        return parts
+    def _overhead(self, view: Tensor, hint: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
+        """Features of what is known in the frame that is drawn: coarsest first, and a trunk's of full resolution."""
+        flat = [] if hint is None else [hint[:, :3] * 2 - 1, hint[:, 3:]]
+        rays = [] if self.rays is None else [self.rays(view)]
+        if isinstance(self.overhead, PlanEncoder):
+            *skips, fine = self.overhead(torch.cat(flat, 1), rays[0])
+            return skips, fine
+        beside = flat + [nn.functional.interpolate(x, scale_factor=2.0, mode="bilinear") for x in rays]
+        if not beside:
+            return [], None
+        return self.overhead(torch.cat(beside, 1).contiguous(memory_format=torch.channels_last)), None
 
     @staticmethod
-    def _head(enlarge: nn.Module | None, out: nn.Module | None, x: Tensor, skips: list[Tensor]) -> Tensor | None:
+    def _out(inputs: int, outputs: int, width: int, trunk: bool) -> nn.Module:
+        """The last layer of a branch; a trunk's features of full resolution join before it."""
+        if not trunk:
+            return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)
+        return nn.ModuleList([up(inputs, width), nn.Conv2d(2 * width, outputs, 3, padding=1)])
+
+    @staticmethod
+    def _head(
+        enlarge: nn.Module | None, out: nn.Module | None, x: Tensor, skips: list[Tensor], fine: Tensor | None
+    ) -> Tensor | None:
         if enlarge is None or out is None:
             return None
         x = enlarge(x)
-        return out(torch.cat((x, skips[-1]), 1) if skips else x).float()
+        x = torch.cat((x, skips[-1]), 1) if skips else x
+        if fine is not None and isinstance(out, nn.ModuleList):
+            x, out = torch.cat((out[0](x), fine), 1), out[1]
+        return out(x).float()
 
     def draw(self, query: Query, sampling: Sampling | None = None) -> Drawn:
         """The other view of each picture, and its logits where this generator has them; nothing is random."""

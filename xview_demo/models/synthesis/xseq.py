@@ -12,12 +12,14 @@ through its picture, scaled by 0.1. Each is judged by a conditional PatchGAN tog
 With `bird_eye` the second generator also sees its picture at full resolution, as the hint that it needs [ours].
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from xview_demo.models.hub import HubModel
 from xview_demo.models.synthesis.interface import AERIAL, GROUND, Drawn, Query, Sampling
-from xview_demo.models.synthesis.layers import scale_gradient
+from xview_demo.models.synthesis.layers import Painter, scale_gradient
 from xview_demo.models.synthesis.xfork import XForkGenerator
 
 
@@ -26,7 +28,12 @@ class XSeqGenerator(HubModel):
 
     Args:
         size, width, dropout, bird_eye, classes, metres, reads, draws: as `XForkGenerator`'s.
-        rays: as `XForkGenerator`'s, of the first generator.
+        rays, trunk: as `XForkGenerator`'s, of the first generator.
+        painted, grain: a painter paints over the first generator's picture, upon the second's classes, as in
+            `XForkGenerator` [ours].
+
+    Raises:
+        ValueError: as `XForkGenerator`, or painted=True without classes.
         gradient: factor of the second generator's gradient in the first (0.1 published).
     """
 
@@ -45,13 +52,19 @@ class XSeqGenerator(HubModel):
         draws: str = AERIAL,
         gradient: float = 0.1,
         rays: int = 0,
+        trunk: bool = False,
+        painted: bool = False,
+        grain: float = 1.0,
     ) -> None:
         super().__init__()
         self.size, self.bird_eye, self.classes, self.metres = size, bird_eye, classes, metres
         self.reads, self.draws, self.gradient = reads, draws, gradient
-        image = ("image",)
-        self.first = XForkGenerator(size, width, dropout, bird_eye, None, metres, reads, draws, heads=image, rays=rays)
+        also: dict[str, Any] = {"heads": ("image",), "rays": rays, "trunk": trunk}
+        self.first = XForkGenerator(size, width, dropout, bird_eye, None, metres, reads, draws, **also)
         self.second = XForkGenerator(size, width, dropout, bird_eye, classes, metres, draws, draws, heads=("labels",))
+        if painted and not classes:
+            raise ValueError("painted=True needs the number of classes.")
+        self.painter = Painter(classes or 0, -(-width // 16) * 16, grain) if painted else None
 
     def hint(self, query: Query) -> Tensor | None:
         """The second input of the first generator, or None."""
@@ -59,6 +72,11 @@ class XSeqGenerator(HubModel):
 
     def forward(self, view: Tensor, hint: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As `XForkGenerator`'s."""
+        image, labels = self.sketch(view, hint)
+        return image if self.painter is None else self.painter(image, labels.argmax(1)), labels
+
+    def sketch(self, view: Tensor, hint: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What the two generators draw: as `forward`, before it is painted."""
         image, _ = self.first(view, hint)
         seen = scale_gradient(image, self.gradient)
         whole = torch.cat((seen, torch.ones_like(seen[:, :1])), 1) if self.bird_eye else None
