@@ -79,14 +79,14 @@ class RGBDSGenerator(HubModel):
         swin: keywords of that transformer other than its own (`embed_dim`, `depths`, `num_heads`, `window_size`).
         width: channels of the decoder's last layer but one (64 published).
         classes: number of classes of the segmentation.
-        bird_eye: give the decoder a hint, and let it draw the tile's classes beside its picture [ours].
+        bird_eye: give the decoder hint and plan, and let it draw the tile's classes beside its picture [ours].
         metres: width of the tile.
-        rays: channels of features that are read from each column and written along its ray, a part of the hint [ours].
+        rays: channels of features that are read from each column and written along its ray, a part of the plan [ours].
         painted: a small network paints the picture, over the decoder's own as a sketch, upon those classes [ours].
         grain: how rough it paints, 1 as in training.
 
     Raises:
-        ValueError: a size that cannot be, or rays or a painter without a hint.
+        ValueError: a size that cannot be, or rays or a painter without `bird_eye`.
     """
 
     reads, draws, samples = GROUND, AERIAL, False
