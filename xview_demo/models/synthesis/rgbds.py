@@ -130,7 +130,7 @@ class RGBDSGenerator(HubModel):
             self.enlarge.apply(initialise)
         for part in (self.decoder, self.out):
             part.apply(initialise)
-        self.painter = Painter(classes, -(-width // 16) * 16, grain, (1, 2, 4, 8)) if painted else None
+        self.painter = Painter(classes, width, grain, (1, 2, 4, 8)) if painted else None
         self.rays = RayProjector.over_tile(size // 2, metres, rays) if rays else None
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)

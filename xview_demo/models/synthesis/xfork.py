@@ -116,8 +116,7 @@ class XForkGenerator(HubModel):
         for part in self.children():
             if not isinstance(part, PlanEncoder):
                 part.apply(initialise)
-        # by sixteens: in bfloat16 oneDNN's gradient of a dilated convolution is NaN for other numbers of channels
-        self.painter = Painter(classes or 0, -(-width // 16) * 16, grain) if painted else None
+        self.painter = Painter(classes or 0, width, grain) if painted else None
         self.rays = RayProjector.over_tile(size // 2, metres, rays) if rays else None
 
     def hint(self, query: Query) -> Tensor | None:

@@ -64,7 +64,7 @@ class XSeqGenerator(HubModel):
         self.second = XForkGenerator(size, width, dropout, bird_eye, classes, metres, draws, draws, heads=("labels",))
         if painted and not classes:
             raise ValueError("painted=True needs the number of classes.")
-        self.painter = Painter(classes or 0, -(-width // 16) * 16, grain) if painted else None
+        self.painter = Painter(classes or 0, width, grain) if painted else None
 
     def hint(self, query: Query) -> Tensor | None:
         """The second input of the first generator, or None."""
