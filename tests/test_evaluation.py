@@ -51,7 +51,7 @@ def test_a_perfect_matcher_scores_perfectly(matcher):
     gallery = torch.nn.functional.normalize(torch.randn(40, matcher.dimension), dim=1)
     north = gallery[:10]
     headings = np.arange(10) * 360 / matcher.bins * 5
-    own = torch.stack([g.view(4, -1).roll(-5 * n, -1).flatten() for n, g in enumerate(north)])
+    own = torch.stack([g.view(-1, matcher.bins).roll(-5 * n, -1).flatten() for n, g in enumerate(north)])
     found = Descriptors(north, own, gallery, headings, np.eye(10, 40, dtype=bool))
     known, unknown = match(matcher, found, "known"), match(matcher, found, "unknown")
     assert known["r@1"] == unknown["r@1"] == 100 and known["chance"] == 2.5
@@ -177,7 +177,7 @@ def test_a_narrow_view_has_a_temperature_of_its_own(tmp_path):
     matcher.calibrate({360.0: (0.1, 0.2), 180.0: (0.3, 0.4), 90.0: (0.5, 0.6)})
     matcher.save_pretrained(tmp_path)
     matcher = AzimuthMatcher.from_pretrained(tmp_path)
-    query = torch.ones(5, matcher.channels, matcher.bins)
+    query = torch.ones(5, matcher.dimension // matcher.bins, matcher.bins)
     for row, bins in enumerate((64, 32, 16, 8, 48)):  # 360, 180, 90, 45 and 270°
         query[row, :, bins:] = 0
     assert matcher.temperature(query.flatten(1), True)[:4].tolist() == pytest.approx([0.1, 0.3, 0.5, 0.5])

@@ -7,7 +7,7 @@ import torch
 
 from xview_demo.models.blocks import pad_azimuth, standardise
 from xview_demo.models.depth.unet import UNetDepth
-from xview_demo.models.matching.azimuth import AzimuthMatcher, focused_rows
+from xview_demo.models.matching.azimuth import AzimuthMatcher, focused_rows, ground_rows
 from xview_demo.models.segmentation.unet import UNetSegmenter
 from xview_demo.models.synthesis.bird_eye import BirdEye
 from xview_demo.models.synthesis.layers import PatchDiscriminator
@@ -20,6 +20,12 @@ SMALL = {"channels": 4, "widths": (8, 8, 16, 16)}
 def matcher():
     torch.manual_seed(0)
     return AzimuthMatcher(**SMALL).eval()
+
+
+def columns(matcher, count):
+    """Random descriptors of tiles that look the same from every place within them."""
+    one = torch.nn.functional.normalize(torch.randn(count, matcher.channels * matcher.bins), dim=1)
+    return one.repeat(1, len(matcher.centres)) / math.sqrt(len(matcher.centres))
 
 
 @pytest.fixture
@@ -63,9 +69,9 @@ def test_invariants_do_not_change_with_the_heading(matcher, strip):
 
 @pytest.mark.parametrize("heading", [0.0, 90.0, 213.75])
 def test_the_heading_is_found_by_correlation(matcher, heading):
-    reference = torch.nn.functional.normalize(torch.randn(3, matcher.dimension), dim=1)
+    reference = columns(matcher, 3)
     bins = round(heading / 360 * matcher.bins)
-    query = reference.view(3, matcher.channels, matcher.bins).roll(-bins, -1).flatten(1)
+    query = reference.view(3, -1, matcher.bins).roll(-bins, -1).flatten(1)
     scores, headings = matcher.score(query, reference, chunk=2)
     assert torch.allclose(scores.diag(), torch.ones(3), atol=1e-4)
     error = (headings.diag() - heading + 180) % 360 - 180
@@ -73,15 +79,38 @@ def test_the_heading_is_found_by_correlation(matcher, heading):
 
 
 def test_a_query_that_sees_a_part_is_compared_with_that_part(matcher):
-    reference = torch.nn.functional.normalize(torch.randn(4, matcher.dimension), dim=1)
-    columns = reference.view(4, matcher.channels, matcher.bins).clone()
-    columns[..., :20] = 0
-    columns[..., 40:] = 0
-    query = torch.nn.functional.normalize(columns.flatten(1), dim=1)
+    reference = columns(matcher, 4)
+    part = reference.view(4, -1, matcher.bins).clone()
+    part[..., :20] = 0
+    part[..., 40:] = 0
+    query = torch.nn.functional.normalize(part.flatten(1), dim=1)
     assert torch.allclose(matcher.aligned(query, reference).diag(), torch.ones(4), atol=1e-4)
     scores, headings = matcher.score(query, reference)
     assert scores.argmax(1).tolist() == [0, 1, 2, 3]
     assert torch.allclose(scores.diag(), torch.ones(4), atol=1e-3)
+
+
+def test_a_tile_is_found_from_beside_its_centre(matcher):
+    """A tile shifted under the camera is the shifted view of another place: the descriptor holds that view too."""
+    tile = torch.nn.functional.interpolate(torch.rand(1, 3, 16, 16), (128, 128), mode="bilinear")
+    east, north = matcher.centres[1]
+    pixels = -round(east * 2), round(north * 2)  # a shift by half metres moves the place to the centre
+    shifted = tile.roll(pixels, (3, 2))
+    with torch.no_grad():
+        beside, centre = matcher.aerial_columns(tile, pixels[0] / -2, pixels[1] / 2), matcher.aerial_columns(shifted)
+        here = matcher.aerial_columns(tile)
+        inner = slice(matcher.bins // 8, -matcher.bins // 8)  # towards the edge that was rolled over
+    assert (beside - centre)[..., inner].norm() < 0.3 * (here - centre)[..., inner].norm()
+
+
+def test_the_best_of_the_places_within_a_tile_counts(matcher):
+    parts = torch.nn.functional.normalize(torch.randn(len(matcher.centres), matcher.channels * matcher.bins), dim=1)
+    tile = parts.flatten()[None] / math.sqrt(len(parts))
+    query = parts[2].repeat(len(parts))[None] / math.sqrt(len(parts))
+    assert torch.allclose(matcher.aligned(query, tile), torch.ones(1, 1), atol=1e-4)
+    scores, headings = matcher.score(query, tile)
+    assert torch.allclose(scores, torch.ones(1, 1), atol=1e-4)
+    assert ((headings + 180) % 360 - 180).abs().max() < 3
 
 
 def test_columns_that_the_view_does_not_show_are_zero(matcher, strip):
@@ -100,8 +129,19 @@ def test_focused_rows_keep_constants_and_are_densest_at_the_horizon():
     assert centre.diff().argmin() in range(20, 28)
 
 
+def test_ground_rows_read_flat_ground_at_its_distance():
+    matrix = ground_rows(128, 64, 32.0, camera_height=2.0)
+    fall = torch.arange(128.0) * 90 / 128 - 44.6484375  # degrees below the horizon
+    seen = matrix.sum(1) > 0
+    assert torch.allclose(matrix[seen].sum(1), torch.ones(int(seen.sum())), atol=1e-5)
+    assert seen.tolist() == [True] * 60 + [False] * 4  # nearer than 2 m: below the strip
+    for row in (0, 20, 50, 59):
+        away = 32 - (row + 0.5) / 2
+        assert float(matrix[row] @ fall) == pytest.approx(math.degrees(math.atan2(2.0, away)), abs=0.75)
+
+
 def test_the_loss_reaches_both_encoders(matcher, strip):
-    ground, aerial = matcher(strip, torch.rand(2, 3, 128, 128))
+    ground, aerial = matcher.ground_columns(strip), matcher.aerial_columns(torch.rand(2, 3, 128, 128))
     matcher.correlation(ground, aerial).logsumexp((1, 2)).sum().backward()
     assert all(p.grad is not None for n, p in matcher.named_parameters() if n != "log_scale")
 

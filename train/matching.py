@@ -48,7 +48,7 @@ class AzimuthMethod:
         }  # fmt: skip
         self.options |= settings.options
         self.model = AzimuthMatcher(**settings.model).to(memory_format=torch.channels_last)
-        self.memory = TileMemory(int(self.options["memory"]), self.model.dimension)
+        self.memory = TileMemory(int(self.options["memory"]), self.model.channels * self.model.bins)
         self.modules: dict[str, torch.nn.Module] = {"model": self.model, "memory": self.memory}
         decay = [p for p in self.model.parameters() if p.dim() > 1]
         plain = [p for p in self.model.parameters() if p.dim() <= 1]
@@ -85,7 +85,6 @@ class AzimuthMethod:
         with torch.autocast("cpu", torch.bfloat16):
             ground = self.model.ground_columns(batch.strip * batch.mask, batch.mask)
             aerial = self.model.aerial_columns(batch.tile)
-        ground, aerial = ground.flatten(1), aerial.flatten(1)
         scale = self.model.log_scale.clamp(1.5, 4.6).exp()
         volume = self.model.correlation(ground, aerial) * scale
         valid = apart(batch.place, self.options["apart"])
@@ -115,9 +114,10 @@ class AzimuthMethod:
         known, place = self.memory.read()
         further = None
         if len(known):
+            known = known.view(-1, *aerial.shape[1:])
             alike = self.model.spectra(aerial) @ self.model.spectra(known).T
             rows = alike.topk(min(batch.hard, len(known)), dim=1).indices.unique()
             far = apart(batch.place, self.options["apart"], place[rows])
             further = (self.model.correlation(ground, known[rows]) * scale).masked_fill(~far[..., None], -torch.inf)
-        self.memory.write(aerial, batch.place)
+        self.memory.write(aerial.flatten(1), batch.place)
         return further

@@ -37,7 +37,7 @@ def bench_search(tiles: int = 100_000, seed: int = 0) -> dict[str, Any]:
     matcher = AzimuthMatcher().eval()
     reference = F.normalize(torch.randn(tiles, matcher.dimension, generator=generator), dim=1)
     noise = F.normalize(torch.randn(1, matcher.dimension, generator=generator), dim=1) * NOISE
-    turned = (reference[:1] + noise).view(matcher.channels, matcher.bins).roll(-5, -1).flatten()[None]
+    turned = (reference[:1] + noise).view(1, -1, matcher.bins).roll(-5, -1).flatten(1)
     names = [Tile(str(n), math.nan, math.nan, math.nan, math.nan, None) for n in range(tiles)]
     gallery = Gallery(tuple(names), reference.numpy(), "bench")
     staged, first = _best(gallery, turned, matcher)

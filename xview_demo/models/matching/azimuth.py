@@ -1,19 +1,22 @@
 """Azimuth-structured descriptors: a panorama and a tile are compared over all headings at once.
 
-Both views become 64 columns of bearing with 16 channels each. Turning the camera rolls the descriptor, so the heading
+Both views become 64 columns of bearing with 24 channels each. Turning the camera rolls the descriptor, so the heading
 is the argument of the maximum of a circular correlation (as in DSM: Shi et al., "Where am I looking at?", CVPR 2020,
 https://arxiv.org/abs/2005.03860), and with a known heading the comparison is a plain dot product.
 
 | stage | ground | aerial |
 |---|---|---|
 | input | (B, 3, 128, 512) strip, ±45° | (B, 3, P, P) tile, 64 m, north up |
-| resampled | (B, 4, 64, 256), rows dense near the horizon | (B, 3, 64, 256) polar, rows 0 … 32 m |
-| encoder | (B, 160, 8, 64) | (B, 160, 8, 64) |
-| columns | (B, 16, 64) | (B, 16, 64) |
-| descriptor | (B, 1024), unit length | (B, 1024), unit length |
+| resampled | (B, 4, 64, 256), rows dense near the horizon; and | (B, 3, 64, 256) polar, rows 32 … 0 m, |
+| | (B, 4, 64, 256) polar bird's eye, rows 32 … 0 m | around five places |
+| trunks | (B, 160, 8, 64) and (B, 80, 8, 64) | (B, 160, 8, 64) |
+| columns | (B, 24, 64) | (B, 5, 24, 64) |
+| descriptor | (B, 7680), the columns five times, unit length | (B, 7680), unit length |
 
 Bin a of A lies at the bearing ((a + ½)/A − ½)·360° from the centre column, which looks along the heading (ground)
-or north (aerial).
+or north (aerial). The bird's-eye branch reads the ground, taken to be flat, in the frame of the tile's polar picture.
+What stands near a camera is seen at quite another bearing from a few metres beside it, so a tile is described from its
+centre and from places around it, and the best of them counts [both ours].
 """
 
 import math
@@ -26,8 +29,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xview_demo.geometry import polar_grid, sample
+from xview_demo.geometry.overhead import CAMERA_HEIGHT
 from xview_demo.models.blocks import AzimuthBlock, pad_azimuth, standardise
 from xview_demo.models.matching.calibrated import FULL, Calibrated
+
+METRES = 64.0  # width of a tile
 
 
 @lru_cache(maxsize=16)
@@ -44,16 +50,36 @@ def focused_rows(height: int, rows: int, power: float = 1.5, above: float = 0.37
     t_down = (torch.arange(rows - up) + 0.5) / (rows - up)
     offset = torch.cat((-(t_up**power), t_down**power)) * height / 2
     step = torch.cat((t_up ** (power - 1) / up, t_down ** (power - 1) / (rows - up))) * power * height / 2
-    centre = offset + height / 2 - 0.5
+    return _triangles(offset + height / 2 - 0.5, step, height)
+
+
+@lru_cache(maxsize=16)
+def ground_rows(height: int, rows: int, far: float, camera_height: float = CAMERA_HEIGHT) -> Tensor:
+    """Matrix (rows, height) that resamples a strip, ±45°, to flat ground: the rows of `geometry.polar_grid`.
+
+    Args:
+        height: rows of the strip; the horizon is its middle.
+        rows: rows of the result, from `far` metres (top) to 0; rows nearer than the strip shows are 0.
+        far: metres.
+        camera_height: metres above the ground.
+    """
+    distance = far * (1 - (torch.arange(rows) + 0.5) / rows)
+    fall = torch.atan2(torch.tensor(camera_height), distance) / (math.pi / 2)  # 0.5 at the lower edge
+    step = fall.diff(prepend=fall[:1]) * height
+    return _triangles((fall + 0.5) * height - 0.5, step, height) * (fall < 0.5)[:, None]
+
+
+def _triangles(centre: Tensor, step: Tensor, height: int) -> Tensor:
+    """Matrix (rows, height) of triangle filters around `centre`, as wide as the `step` to the next row, or a pixel."""
     distance = (torch.arange(height)[None] - centre[:, None]).abs()
     weight = (1 - distance / step.clamp_min(1.0)[:, None]).clamp_min(0)
-    return weight / weight.sum(1, keepdim=True)
+    return weight / weight.sum(1, keepdim=True).clamp_min(1e-6)
 
 
-class AzimuthEncoder(nn.Module):
-    """(B, C, 64, 256) image over bearing → (B, channels, bins) columns; circular in bearing throughout."""
+class AzimuthTrunk(nn.Module):
+    """(B, C, rows, columns) picture over bearing → (B, outputs, columns / 4) features; circular in bearing."""
 
-    def __init__(self, inputs: int, widths: tuple[int, ...], rows: int, channels: int) -> None:
+    def __init__(self, inputs: int, widths: tuple[int, ...], rows: int, squeezed: int) -> None:
         super().__init__()
         stem, first, second, third = widths
         self.stem = nn.Conv2d(inputs, stem, 4, 2, padding=(1, 0), bias=False)
@@ -65,18 +91,29 @@ class AzimuthEncoder(nn.Module):
             AzimuthBlock(second, second),
             AzimuthBlock(second, third, (1, 1)),
         )
-        self.squeeze = nn.Conv2d(third, 48, 1)
-        wide = 48 * (rows // 8)
-        self.context = nn.Conv1d(wide, 256, 5)
+        self.squeeze = nn.Conv2d(third, squeezed, 1)
+        self.outputs = squeezed * (rows // 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, rows, columns) → (B, outputs, columns / 4)."""
+        x = F.relu(self.norm(self.stem(pad_azimuth(x.contiguous(memory_format=torch.channels_last), 1))), inplace=True)
+        return self.squeeze(self.blocks(x)).flatten(1, 2)
+
+
+class AzimuthEncoder(nn.Module):
+    """Pictures over the same bearings, each with its trunk → (B, channels, bins) columns."""
+
+    def __init__(self, trunks: Sequence[AzimuthTrunk], channels: int) -> None:
+        super().__init__()
+        self.trunks = nn.ModuleList(trunks)
+        self.context = nn.Conv1d(sum(trunk.outputs for trunk in trunks), 256, 5)
         self.context_norm = nn.GroupNorm(8, 256)
         self.head = nn.Conv1d(256, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, rows, columns) → (B, channels, columns / 4)."""
-        x = F.relu(self.norm(self.stem(pad_azimuth(x.contiguous(memory_format=torch.channels_last), 1))), inplace=True)
-        x = self.squeeze(self.blocks(x))
-        x = self.context(pad_azimuth(x.flatten(1, 2), 2))
-        return self.head(F.relu(self.context_norm(x))).float()
+    def forward(self, *pictures: Tensor) -> Tensor:
+        """(B, C, rows, columns) each → (B, channels, columns / 4)."""
+        seen = torch.cat([trunk(x) for trunk, x in zip(self.trunks, pictures, strict=True)], 1)
+        return self.head(F.relu(self.context_norm(self.context(pad_azimuth(seen, 2))))).float()
 
 
 class AzimuthMatcher(Calibrated):
@@ -86,7 +123,9 @@ class AzimuthMatcher(Calibrated):
         channels: descriptor channels per bearing bin.
         columns: columns of the encoders' input; a quarter of it is the number of bins.
         rows: rows of the encoders' input.
-        widths: channels of the encoder's stages.
+        widths: channels of the trunks' stages; the bird's-eye branch has half of them.
+        around: places around a tile's centre from which it is described as well.
+        reach: metres from the centre to those places.
         temperature: start value of the learned temperature of the training loss.
         calibration: temperatures that turn scores into probabilities with a known and with an unknown heading
             (fitted on validation seeds).
@@ -97,10 +136,12 @@ class AzimuthMatcher(Calibrated):
 
     def __init__(
         self,
-        channels: int = 16,
+        channels: int = 24,
         columns: int = 256,
         rows: int = 64,
         widths: tuple[int, ...] = (32, 64, 128, 160),
+        around: int = 4,
+        reach: float = 2.2,
         temperature: float = 0.07,
         calibration: tuple[float, float] = (0.05, 0.05),
         narrow: Sequence[Sequence[float]] = (),
@@ -109,69 +150,82 @@ class AzimuthMatcher(Calibrated):
         self.channels, self.columns, self.rows, self.bins = channels, columns, rows, columns // 4
         self.calibration = tuple(float(t) for t in calibration)
         self.narrow = tuple(tuple(map(float, row)) for row in narrow)
-        self.ground = AzimuthEncoder(4, tuple(widths), rows, channels)
-        self.aerial = AzimuthEncoder(3, tuple(widths), rows, channels)
+        angles = [2 * math.pi * k / around for k in range(around)]
+        self.centres = [(0.0, 0.0), *((reach * math.sin(a), reach * math.cos(a)) for a in angles)]
+        halves = tuple(max(8, width // 2) for width in widths)
+        strip, near = AzimuthTrunk(4, tuple(widths), rows, 48), AzimuthTrunk(4, halves, rows, 24)
+        self.ground = AzimuthEncoder([strip, near], channels)
+        self.aerial = AzimuthEncoder([AzimuthTrunk(3, tuple(widths), rows, 48)], channels)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
 
     @property
     def dimension(self) -> int:
         """Length of a descriptor."""
-        return self.channels * self.bins
+        return len(self.centres) * self.channels * self.bins
 
     def ground_columns(self, strip: Tensor, mask: Tensor | None = None) -> Tensor:
         """Strip (B, 3, H, W) in [0, 1], mask (B, 1, H, W) → columns (B, channels, bins), unit length as a whole."""
         valid = torch.ones_like(strip[:, :1]) if mask is None else mask.to(strip)
-        matrix = focused_rows(strip.shape[-2], self.rows).to(strip)
-        x = torch.cat((strip * valid, valid), 1) if mask is not None else strip
+        x = torch.cat((strip * valid, valid), 1)
         if x.shape[-1] != self.columns:
             x = F.interpolate(x, (x.shape[-2], self.columns), mode="area")
-        x = torch.matmul(matrix, x)
-        weight = x[:, 3:] if mask is not None else torch.ones_like(x[:, :1])
-        x = standardise(x[:, :3] / weight.clamp_min(1e-3), (weight > 0.5).to(x))
-        columns = self.ground(torch.cat((x, weight), 1))
+        matrices = focused_rows(x.shape[-2], self.rows), ground_rows(x.shape[-2], self.rows, METRES / 2)
+        columns = self.ground(*(_resampled(x, matrix.to(x)) for matrix in matrices))
         seen = F.adaptive_max_pool2d(valid, (1, self.bins)).flatten(1, 2) > 0.5
         return F.normalize((columns * seen).flatten(1), dim=1).view_as(columns)
 
-    def aerial_columns(self, tile: Tensor) -> Tensor:
-        """Tile (B, 3, P, P) in [0, 1], 64 m wide, north up → columns (B, channels, bins), unit length as a whole."""
+    def aerial_columns(self, tile: Tensor, east: float = 0.0, north: float = 0.0) -> Tensor:
+        """Tile (B, 3, P, P) in [0, 1], 64 m wide, north up → columns (B, channels, bins), unit length as a whole.
+
+        `east` and `north` are metres from the tile's centre to where it is described from.
+        """
         side = 2 * self.rows
         tile = F.interpolate(tile, (side, side), mode="area") if tile.shape[-1] > side else tile
-        columns = self.aerial(sample(standardise(tile), polar_grid(self.rows, self.columns).to(tile)))
+        grid = polar_grid(self.rows, self.columns) + torch.tensor((east, -north)) / (METRES / 2)
+        columns = self.aerial(sample(standardise(tile), grid.to(tile)))
         return F.normalize(columns.flatten(1), dim=1).view_as(columns)
 
     def encode_ground(self, strip: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Strip (B, 3, H, W) in [0, 1] → descriptors (B, channels·bins); bins outside the mask are 0."""
-        return self.ground_columns(strip, mask).flatten(1)
+        """Strip (B, 3, H, W) in [0, 1] → descriptors (B, D); bins outside the mask are 0."""
+        return self._joined([self.ground_columns(strip, mask)] * len(self.centres))
 
     def encode_aerial(self, tile: Tensor) -> Tensor:
-        """Tile (B, 3, P, P) in [0, 1] → descriptors (B, channels·bins)."""
-        return self.aerial_columns(tile).flatten(1)
+        """Tile (B, 3, P, P) in [0, 1] → descriptors (B, D)."""
+        return self._joined([self.aerial_columns(tile, *centre) for centre in self.centres])
+
+    def _joined(self, columns: Sequence[Tensor]) -> Tensor:
+        """Columns (B, channels, bins) for each centre → (B, D), unit length."""
+        return torch.stack(list(columns), 1).flatten(1) / math.sqrt(len(self.centres))
+
+    def _columns(self, descriptors: Tensor) -> Tensor:
+        """Descriptors (N, D) → columns (N, centres, channels, bins), each of unit length."""
+        shape = (len(descriptors), len(self.centres), self.channels, self.bins)
+        return descriptors.reshape(shape).float() * math.sqrt(len(self.centres))
 
     def forward(self, strip: Tensor, tile: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Descriptors of both views, each (B, channels·bins)."""
+        """Descriptors of both views, each (B, D)."""
         return self.encode_ground(strip, mask), self.encode_aerial(tile)
 
     def correlation(self, query: Tensor, reference: Tensor) -> Tensor:
-        """Normalised circular correlation (Q, N, bins): entry k compares at heading k·360/bins.
+        """Normalised circular correlation of columns: (Q, channels, bins) with (N, channels, bins) → (Q, N, bins).
 
-        A query whose outer bins are 0 (limited field of view) is compared with the same bins of the reference, whose
-        length is taken there.
+        Entry k compares at heading k·360/bins. A query whose outer bins are 0 (limited field of view) is compared with
+        the same bins of the reference, whose length is taken there.
         """
-        q = query.view(len(query), self.channels, self.bins).float()
-        r = reference.view(len(reference), self.channels, self.bins).float()
-        fq, fr = torch.fft.rfft(q), torch.fft.rfft(r)
+        fq, fr = torch.fft.rfft(query), torch.fft.rfft(reference)
         volume = torch.fft.irfft(torch.einsum("qca,nca->qna", fq.conj(), fr), n=self.bins)
-        seen = (q != 0).any(1).float()
+        seen = (query != 0).any(1).float()
         if bool((seen > 0).all()):
             return volume
-        energy = torch.einsum("qa,na->qna", torch.fft.rfft(seen).conj(), torch.fft.rfft(r.square().sum(1)))
+        power = torch.fft.rfft(reference.square().sum(1))
+        energy = torch.einsum("qa,na->qna", torch.fft.rfft(seen).conj(), power)
         return volume / torch.fft.irfft(energy, n=self.bins).clamp_min(1e-4).sqrt()
 
     @torch.no_grad()
     def invariants(self, descriptors: Tensor) -> Tensor | None:
         """What no turn of the camera changes: the magnitudes of each channel's spectrum over bearing.
 
-        They tell which tiles of a large gallery are worth comparing over all headings.
+        They tell which tiles of a large gallery are worth comparing over all headings; tiles as seen from their centre.
 
         Args:
             descriptors: (N, D).
@@ -180,13 +234,12 @@ class AzimuthMatcher(Calibrated):
             (N, channels·(bins / 2 + 1)), unit length; None where a view shows less than a full turn, whose magnitudes
             are not those of the whole.
         """
-        columns = descriptors.view(len(descriptors), self.channels, self.bins)
-        return self.spectra(descriptors) if bool((columns != 0).any(1).all()) else None
+        columns = self._columns(descriptors)[:, 0]
+        return self.spectra(columns) if bool((columns != 0).any(1).all()) else None
 
     @torch.no_grad()
-    def spectra(self, descriptors: Tensor) -> Tensor:
-        """`invariants` of descriptors (N, D) that are known to hold the full turn, as those of tiles do."""
-        columns = descriptors.view(len(descriptors), self.channels, self.bins).float()
+    def spectra(self, columns: Tensor) -> Tensor:
+        """`invariants` of columns (N, channels, bins) that are known to hold the full turn, as those of tiles do."""
         return F.normalize(torch.fft.rfft(columns).abs().flatten(1), dim=1)
 
     def calibrate(self, fitted: Mapping[float, tuple[float, float]]) -> None:
@@ -200,19 +253,18 @@ class AzimuthMatcher(Calibrated):
         A narrow view has fewer bins to be alike in, and many more headings at which a wrong tile can be.
         """
         table = np.array(sorted((*self.narrow, (FULL, *self.calibration))))
-        seen = (query.view(len(query), self.channels, self.bins) != 0).any(1).double().mean(1) * FULL
+        seen = (self._columns(query)[:, 0] != 0).any(1).double().mean(1) * FULL
         logs = np.interp(seen.cpu().numpy(), table[:, 0], np.log(table[:, 1 if known else 2]))
         return torch.from_numpy(np.exp(logs))
 
     @torch.no_grad()
     def aligned(self, query: Tensor, reference: Tensor) -> Tensor:
         """Scores (Q, N) of queries whose centre column looks north: the dot product, over the bins the query sees."""
-        scores = query @ reference.T
-        seen = (query.view(len(query), self.channels, self.bins) != 0).any(1).float()
-        if bool((seen > 0).all()):
-            return scores
-        energy = seen @ reference.view(len(reference), self.channels, self.bins).square().sum(1).T
-        return scores / energy.clamp_min(1e-4).sqrt()
+        q, r = self._columns(query)[:, 0], self._columns(reference).flatten(0, 1)
+        scores, seen = q.flatten(1) @ r.flatten(1).T, (q != 0).any(1).float()
+        if not bool((seen > 0).all()):
+            scores = scores / (seen @ r.square().sum(1).T).clamp_min(1e-4).sqrt()
+        return scores.unflatten(1, (-1, len(self.centres))).amax(2)
 
     @torch.no_grad()
     def score(self, query: Tensor, reference: Tensor, chunk: int = 64) -> tuple[Tensor, Tensor]:
@@ -227,8 +279,10 @@ class AzimuthMatcher(Calibrated):
             scores (Q, N) in [-1, 1]; headings (Q, N) in degrees clockwise from north, refined by a parabola.
         """
         scores, headings = [], []
-        for part in query.split(max(1, min(chunk, int(2e8 / max(1, reference.numel()) * self.channels) or 1))):
-            volume = self.correlation(part, reference)
+        tiles, several = self._columns(reference).flatten(0, 1), (-1, len(self.centres))
+        turned = self._columns(query)[:, 0]
+        for part in turned.split(max(1, min(chunk, int(2e8 / max(1, reference.numel()) * self.channels) or 1))):
+            volume = self.correlation(part, tiles).unflatten(1, several).amax(2)
             best, k = volume.max(-1)
             left = volume.gather(-1, ((k - 1) % self.bins)[..., None])[..., 0]
             right = volume.gather(-1, ((k + 1) % self.bins)[..., None])[..., 0]
@@ -236,3 +290,10 @@ class AzimuthMatcher(Calibrated):
             scores.append(best)
             headings.append((k + shift.clamp(-0.5, 0.5)) * (360.0 / self.bins) % 360.0)
         return torch.cat(scores), torch.cat(headings)
+
+
+def _resampled(x: Tensor, matrix: Tensor) -> Tensor:
+    """Colour and mask (B, 4, H, W) with other rows: standardised colour, and the share of each pixel that is seen."""
+    x = torch.matmul(matrix, x)
+    colour, weight = x[:, :3], x[:, 3:]
+    return torch.cat((standardise(colour / weight.clamp_min(1e-3), (weight > 0.5).to(x)), weight), 1)
