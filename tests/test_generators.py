@@ -21,7 +21,7 @@ from xview_demo.models.synthesis.layers import (
 )
 from xview_demo.models.synthesis.rgbds import RGBDSGenerator, lift
 from xview_demo.models.synthesis.street_eye import StreetEye
-from xview_demo.models.synthesis.xfork import XForkGenerator
+from xview_demo.models.synthesis.xfork import XForkGenerator, fine_detail
 from xview_demo.models.synthesis.xseq import XSeqGenerator
 
 SMALL = {"size": 32, "width": 8}
@@ -135,10 +135,42 @@ def test_a_painter_paints_upon_the_classes_and_twice_the_same():
         assert torch.equal(image, net.painter(sketch, logits.argmax(1)))
         assert not torch.allclose(image, net.painter(sketch, logits.argmin(1)))
     assert image.shape == (2, 3, 32, 32) and 0 <= image.min() and image.max() <= 1
-    with pytest.raises(ValueError, match="both heads"):
-        XForkGenerator(**SMALL, painted=True)
+    for wrong in ({}, {"heads": ("image",)}, {"heads": ("labels",), "classes": 8}):
+        with pytest.raises(ValueError, match="needs the image's head"):
+            XForkGenerator(**SMALL, painted=True, **wrong)
     with pytest.raises(ValueError, match="number of classes"):
         XSeqGenerator(**SMALL, painted=True)
+
+
+def test_a_painter_without_classes_paints_upon_what_the_sketch_comes_from():
+    torch.manual_seed(0)
+    net = XForkGenerator(**zoo.get("pix2pix-world").tiny).eval()
+    query = Query(strips())
+    with torch.no_grad():
+        hint = net.hint(query)
+        sketch, none, told = net.draft(query.image, hint)
+        drawn = net.draw(query)
+        assert torch.equal(sketch, net.sketch(query.image, hint)[0]) and told.shape == (2, 2 * 8 + 3, 32, 32)
+        assert none is None and drawn.labels is None and torch.equal(drawn.image, net.painter(sketch, told))
+        for other in ((1 - sketch, told), (sketch, told.flip(-1))):
+            assert not torch.allclose(drawn.image, net.painter(*other))
+        for part in net.painter.layers:
+            part.requires_grad_(False).apply(lambda layer: [p.zero_() for p in layer.parameters()])
+        laid = (sketch + fine_detail(hint, net.metres, net.detail)).clamp(0.02, 0.98)
+        assert torch.allclose(net.painter(sketch, told), laid, atol=1e-5)  # what is painted over
+
+
+def test_fine_detail_is_of_what_the_camera_sees_near_by():
+    hint = torch.ones(1, 4, 64, 64)
+    hint[0, :3, ::2] = 0.0
+    detail = fine_detail(hint, metres=64.0, reach=20.0)
+    assert detail.shape == (1, 3, 64, 64) and detail[0, 0, 32, 32] < -0.4 < 0.4 < detail[0, 0, 33, 32]
+    assert detail[..., :4].abs().max() < 0.01
+    hint[0, 3] = 0
+    assert fine_detail(hint, 64.0, 20.0).abs().max() == 0
+    hint[0, :3] = 0.3
+    hint[0, 3] = 1
+    assert fine_detail(hint, 64.0, 20.0).abs().max() < 1e-6
 
 
 def test_xseq_paints_upon_what_it_segments():

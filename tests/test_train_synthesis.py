@@ -124,7 +124,11 @@ def test_every_part_of_a_gan_learns(name):
 
 
 def test_a_picture_is_judged_beside_its_source():
-    plain, conditional = (method_of("pix2pix-world", conditional=c) for c in (False, True))
+    model = {"size": 32, "width": 8, "heads": ["image"]}
+    plain, conditional = (
+        GanMethod(Settings("x", 1, 2, 1e-4, model=model, options={"discriminator": 8, "conditional": c}), Fake())
+        for c in (False, True)
+    )
     assert plain.modules["discriminator"].condition == 0 and conditional.modules["discriminator"].condition == 3
     assert np.isfinite(list(conditional.step(conditional.batch(generator_of(0, 0))).values())).all()
     assert method_of("xseq-world").modules["label_discriminator"].condition == 3
@@ -145,6 +149,22 @@ def test_a_painter_learns_apart_from_its_sketch():
     report = method.step(batch)
     assert np.isfinite(list(report.values())).all()
     assert all(p.requires_grad for p in method.modules["discriminator"].parameters())
+
+
+def test_a_painter_without_classes_is_judged_by_the_true_ones(monkeypatch):
+    torch.manual_seed(0)
+    method = method_of("pix2pix-world", finish=1, alone=True)
+    asked = []
+    contest = method._contest_classes
+    monkeypatch.setattr(method, "_contest_classes", lambda *given: asked.append(given[1]) or contest(*given))
+    method.step(method.batch(generator_of(0, 0)))
+    assert not asked  # the sketch learns from the picture alone
+    before, batch = state(method.generator), method.batch(generator_of(0, 1))
+    report = method.step(batch)
+    assert len(asked) == 1 and torch.equal(asked[0], batch.truth)
+    still = {name for name, part in method.generator.named_children() if not moved(part, state_of(before, f"{name}."))}
+    assert still == {name for name, _ in method.generator.named_children()} - {"painter"}
+    assert report["classes"] == 0 and report["fooled"] > 0
 
 
 def test_in_the_end_only_the_painter_learns():

@@ -56,8 +56,11 @@ ABOUT: dict[str, str] = {
         "columns along their rays, and a painter, judged by a discriminator of classes, paints upon what was segmented."
     ),
     "pix2pix-world": (
-        "The single-output baseline that X-Fork and X-Seq extend: the panorama alone in, the aerial view alone out, "
-        "judged together with the panorama. No bird's-eye projection: it shows what that adds."
+        "The single-output baseline that X-Fork and X-Seq extend: the panorama alone in, the aerial view alone out. "
+        "Beyond the source, a ResNet-18 reads the bird's-eye projection and the columns along their rays, and a small "
+        "network paints over what was drawn, upon the features that it was drawn from; the projection's fine detail is "
+        "laid over it first, as far as 28 m from the camera. No part of the generator is asked for classes, but a "
+        "discriminator of them judges what is painted."
     ),
     "xfork-ground-world": (
         "X-Fork from above to the street: an aerial tile in, the panorama from its middle and its classes out. Beyond "

@@ -104,6 +104,8 @@ class GanMethod:
     `finish` on, only the painter learns, upon the sketches that predictions have, and its L1 compares means over
     squares of `squares` pixels: L1 of single pixels would rather have no texture at all than one in another place.
     With `alone`, the painter waits until then, and nothing is judged before.
+
+    A painter that is told no classes, as pix2pix's, is judged by the true ones: no other loss of pix2pix knows them.
     """
 
     averaged = "generator"
@@ -166,13 +168,16 @@ class GanMethod:
             views.query = replace(views.query, image=image * mask, mask=mask)
         return views
 
-    def _draw(self, query: Query) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Picture, segmentation or None, and the picture (B, 3, …) that a conditional discriminator sees beside it."""
+    def _draw(self, query: Query) -> tuple[Tensor, Tensor | None, Any, Tensor]:
+        """Picture or sketch, segmentation or None, what a painter is told, and the picture (B, 3, …) beside it."""
         stacked = isinstance(self.generator, RGBDSGenerator)
         given = self.generator.stack(query) if stacked else (query.image, self.generator.hint(query))
         hint = given[1]
+        source = query.image if hint is None else hint[:, :3]
+        if self.painter is not None and not self.painter.classes:
+            return *self.generator.draft(*given), source
         image, predicted = (self.generator if self.painter is None else self.generator.sketch)(*given)
-        return image, predicted, query.image if hint is None else hint[:, :3]
+        return image, predicted, predicted, source
 
     def _painted(self, truth: Tensor) -> Tensor:
         """True classes as a generator draws them: one channel each, or in their colours."""
@@ -190,13 +195,13 @@ class GanMethod:
         """One update of each discriminator and one of the generator."""
         o = self.options
         with torch.set_grad_enabled(not self.finishing), torch.autocast("cpu", torch.bfloat16):
-            image, predicted, source = self._draw(batch.query)
+            image, predicted, told, source = self._draw(batch.query)
         classes = torch.zeros(()) if predicted is None else self._segmentation(predicted, batch.truth)
         l1, kinds = distance(image, batch.target), batch.truth
         judged, fooled = 0.0, torch.zeros(())
         if self.finishing or not o["alone"]:
-            if self.painter is not None and predicted is not None:
-                image, kinds = self._paint(image.detach(), predicted, batch.truth)
+            if self.painter is not None:
+                image, kinds = self._paint(image.detach(), told.detach(), batch.truth)
                 l1 = l1 + distance(image, batch.target, o["squares"] if self.finishing else 1)
             judged, fooled = self._judge(image, kinds, None if self.finishing else predicted, source, batch)
         self._update("generator", o["adversarial"] * fooled + o["l1"] * l1 + o["segmentation"] * classes)
@@ -204,12 +209,14 @@ class GanMethod:
             self.modules[name].requires_grad_(True)
         return {"judge": judged, "fooled": fooled.item(), "l1": l1.item(), "classes": classes.item()}
 
-    def _paint(self, sketch: Tensor, predicted: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures painted over the sketches, and the classes that they were painted upon."""
-        taught = torch.rand(len(truth)) < self.options["taught"]
-        kinds = torch.where(taught[:, None, None], truth, predicted.argmax(1))
+    def _paint(self, sketch: Tensor, told: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures painted over the sketches, upon logits or features, and the classes that they should show."""
+        kinds = truth
+        if self.generator.painter.classes:
+            taught = torch.rand(len(truth)) < self.options["taught"]
+            told = kinds = torch.where(taught[:, None, None], truth, told.argmax(1))
         with torch.autocast("cpu", torch.bfloat16):
-            return self.generator.painter(sketch, kinds), kinds
+            return self.generator.painter(sketch, told), kinds
 
     def _judge(
         self, image: Tensor, kinds: Tensor, predicted: Tensor | None, source: Tensor, batch: Views

@@ -145,7 +145,7 @@ ZOO: dict[str, Entry] = {
         "synthesis",
         "synthesis.xfork:XForkGenerator",
         "pix2pix, the baseline of X-Fork and X-Seq: the panorama alone in, the aerial view alone out",
-        tiny={"size": 32, "width": 8, "heads": ("image",)},
+        tiny={"size": 32, "width": 8, "bird_eye": True, "rays": 2, "trunk": True, "heads": ("image",), "painted": True},
     ),
     "rgbds-world": Entry(
         "synthesis",

@@ -132,34 +132,53 @@ class Painter(nn.Module):
     Its grain comes from noise: random in training, always the same afterwards.
 
     Args:
-        classes: N.
+        classes: N; 0 = it is told none, but the features that the sketch was drawn from.
         width: channels, raised to a multiple of 16.
         grain: spread of the noise after training, in which it is 1: less gives smoother pictures.
         dilations: of its convolutions.
+        features: C, channels of the features; the last three are added to the sketch before it is painted over.
     """
 
     NOISE = 4  # channels
 
-    def __init__(self, classes: int, width: int = 32, grain: float = 1.0, dilations: Sequence[int] = (1, 2, 4)) -> None:
+    def __init__(
+        self,
+        classes: int,
+        width: int = 32,
+        grain: float = 1.0,
+        dilations: Sequence[int] = (1, 2, 4),
+        features: int = 0,
+    ) -> None:
         super().__init__()
         self.classes, self.grain = classes, grain
         # by sixteens: in bfloat16 oneDNN's gradient of a dilated convolution is NaN for other numbers of channels
         width = -(-width // 16) * 16
-        wide = [3 + classes + self.NOISE, *(width for _ in dilations)]
+        wide = [3 + classes + features + self.NOISE, *(width for _ in dilations)]
         steps = zip(wide[:-1], wide[1:], dilations, strict=True)
         layers = [(nn.Conv2d(i, o, 3, padding=far, dilation=far), nn.LeakyReLU(0.2)) for i, o, far in steps]
         self.layers = nn.Sequential(*(one for pair in layers for one in pair), nn.Conv2d(width, 3, 3, padding=1))
 
-    def forward(self, sketch: Tensor, kinds: Tensor) -> Tensor:
-        """Sketch (B, 3, H, W) in [0, 1], classes (B, H, W) → picture (B, 3, H, W) in [0, 1]."""
+    def forward(self, sketch: Tensor, told: Tensor) -> Tensor:
+        """Paint.
+
+        Args:
+            sketch: (B, 3, H, W) in [0, 1].
+            told: classes (B, H, W), or features (B, C, H, W).
+
+        Returns:
+            (B, 3, H, W) in [0, 1].
+        """
         shape = (len(sketch) if self.training else 1, self.NOISE, *sketch.shape[-2:])
         if self.training:
             noise = torch.randn(shape)
         else:
             noise = self.grain * torch.randn(shape, generator=torch.Generator().manual_seed(0))
         noise = noise.to(sketch).expand(len(sketch), -1, -1, -1)
-        decided = nn.functional.one_hot(kinds.long(), self.classes).permute(0, 3, 1, 2).to(sketch)
-        x = torch.cat((sketch * 2 - 1, decided, noise), 1).contiguous(memory_format=torch.channels_last)
+        if self.classes:
+            told = nn.functional.one_hot(told.long(), self.classes).permute(0, 3, 1, 2)
+        else:
+            sketch = sketch + told[:, -3:]
+        x = torch.cat((sketch * 2 - 1, told.to(sketch), noise), 1).contiguous(memory_format=torch.channels_last)
         level = sketch.clamp(0.02, 0.98).logit() / 2  # of the tanh below
         return (self.layers(x).float() + level).tanh() * 0.5 + 0.5
 

@@ -15,7 +15,8 @@ used in Regmi & Shah, "Bridging the domain gap", ICCV 2019 (https://arxiv.org/ab
 Reading tiles and drawing strips, 512×4×4 is reshaped to 512×2×8 instead. The edge variant takes Canny edges (50/100)
 as a fourth channel. The bird's-eye input (for strips: the street's view of the tile), the rays, which say where what
 stands upright stands, the ResNet that may read both, the class logits and the painter are ours: the source has none.
-Images are [0, 1] outside, [-1, 1] inside.
+Without class logits, the painter begins with the sketch and the bird's eye's fine detail. Images are [0, 1] outside,
+[-1, 1] inside.
 """
 
 import math
@@ -34,6 +35,23 @@ from xview_demo.models.synthesis.street_eye import StreetEye
 ENCODER = (1, 2, 4, 8, 8, 8, 8)  # channels of each layer in units of `width`
 DECODER = (8, 8, 8, 4, 2)
 HEADS = ("image", "labels")
+SQUARE = 7  # pixels on a side, of what counts as fine detail
+
+
+def fine_detail(hint: Tensor, metres: float, reach: float) -> Tensor:
+    """What a bird's-eye view shows beyond its local means: (B, 4, S, S) with mask → (B, 3, S, S), 0 beyond `reach`.
+
+    Args:
+        hint: projection in [0, 1] and mask.
+        metres: width of the view.
+        reach: metres from the camera to which it is given; it fades within 5 m around that.
+    """
+    image, mask = hint[:, :3], hint[:, 3:]
+    around = nn.functional.pad(image, (SQUARE // 2,) * 4, mode="replicate")
+    side = hint.shape[-1]
+    line = (torch.arange(side, device=hint.device) + 0.5) * (metres / side) - metres / 2
+    away = torch.hypot(line[:, None], line)
+    return (image - nn.functional.avg_pool2d(around, SQUARE, 1)) * mask * ((reach - away) / 2).sigmoid()
 
 
 class XForkGenerator(HubModel):
@@ -51,9 +69,11 @@ class XForkGenerator(HubModel):
         heads: what is drawn, of "image" and "labels"; the image alone is pix2pix.
         rays: channels of features that are read from each column of a panorama and written along its ray [ours].
         painted: a second, small network paints the picture, over the branch's own as a sketch, upon the classes that
-            the other branch has decided on [ours].
+            the other branch has decided on; where there is none, upon the features that the sketch comes from, which
+            a trunk gives, and with the bird's eye's fine detail laid over the sketch first [ours].
         grain: how rough it paints, 1 as in training.
         trunk: a ResNet-18 reads the bird's eye and the rays, in the place of plain convolutions [ours].
+        detail: metres from the camera to which that detail is laid; beyond, the bird's eye shows smears.
 
     Raises:
         ValueError: a size, view or head that cannot be.
@@ -78,6 +98,7 @@ class XForkGenerator(HubModel):
         painted: bool = False,
         grain: float = 1.0,
         trunk: bool = False,
+        detail: float = 28.0,
     ) -> None:
         super().__init__()
         levels = int(math.log2(size)) - 2
@@ -85,14 +106,15 @@ class XForkGenerator(HubModel):
             raise ValueError(f"size is {size}: use 32, 64, 128, 256 or 512.")
         if not heads or not set(heads) <= set(HEADS):
             raise ValueError(f"heads is {heads}: name one or both of {' and '.join(HEADS)}.")
-        if painted and (classes is None or set(heads) != set(HEADS)):
-            raise ValueError("painted=True needs both heads, and the number of classes.")
+        paints, labels = "image" in heads, "labels" in heads
+        if painted and not (paints and (classes if labels else trunk)):
+            raise ValueError("painted=True needs the image's head, and the labels' with their number or a trunk.")
         if rays and (reads, draws) != (GROUND, AERIAL):
             raise ValueError("rays run from a panorama into a tile: leave them out for other views.")
         if trunk and not (bird_eye and rays and size <= 128):
             raise ValueError("trunk=True needs bird_eye=True, rays, and a size of 128 at most.")
         self.size, self.bird_eye, self.classes, self.metres = size, bird_eye, classes, metres
-        self.reads, self.draws, self.edges = reads, draws, edges
+        self.reads, self.draws, self.edges, self.detail = reads, draws, edges, detail
         self.input_shape, (rows, columns) = frame(reads, size), frame(draws, size)
         self.start = (rows >> levels, columns >> levels)
         encoder = [width * m for m in ENCODER[:levels]]
@@ -108,7 +130,6 @@ class XForkGenerator(HubModel):
         rates = [dropout if c == 8 * width else 0.0 for c in decoder]
         self.decoder = nn.ModuleList(up(i, o, r) for i, o, r in zip(wide[:-1], decoder, rates, strict=True))
         half = width + (skips[-1] if beside else 0)
-        paints, labels = "image" in heads, "labels" in heads
         self.image_up = up(wide[-1], width) if paints else None
         self.image_out = self._out(half, 3, width, trunk) if paints else None
         self.label_up = up(wide[-1], width) if labels else None
@@ -116,7 +137,11 @@ class XForkGenerator(HubModel):
         for part in self.children():
             if not isinstance(part, PlanEncoder):
                 part.apply(initialise)
-        self.painter = Painter(classes or 0, width, grain) if painted else None
+        self.painter = None
+        if painted and labels:
+            self.painter = Painter(classes or 0, width, grain)
+        elif painted:
+            self.painter = Painter(0, width, grain, features=2 * width + 3)
         self.rays = RayProjector.over_tile(size // 2, metres, rays) if rays else None
 
     def hint(self, query: Query) -> Tensor | None:
@@ -144,13 +169,15 @@ class XForkGenerator(HubModel):
         Raises:
             ValueError: the hint is missing.
         """
-        image, labels = self.sketch(view, hint)
-        if self.painter is None or image is None or labels is None:
-            return image, labels
-        return self.painter(image, labels.argmax(1)), labels
+        image, labels, told = self.draft(view, hint)
+        return image if self.painter is None else self.painter(image, told), labels
 
     def sketch(self, view: Tensor, hint: Tensor | None = None) -> tuple[Tensor | None, Tensor | None]:
         """What the two branches draw: as `forward`, before it is painted."""
+        return self.draft(view, hint)[:2]
+
+    def draft(self, view: Tensor, hint: Tensor | None = None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """As `sketch`, and what a painter is told: classes (B, rows, columns), or features and detail (B, C, …)."""
         if self.bird_eye and hint is None:
             raise ValueError("This generator has bird_eye=True: pass the bird's-eye projection and its mask.")
         skips, fine = self._overhead(view, hint if self.bird_eye else None)
@@ -164,11 +191,14 @@ class XForkGenerator(HubModel):
         for n, layer in enumerate(self.decoder):
             x = layer(x)
             x = torch.cat((x, skips[n]), 1) if skips else x
-        image = self._head(self.image_up, self.image_out, x, skips, fine)
-        labels = self._head(self.label_up, self.label_out, x, skips, fine)
+        image, features = self._head(self.image_up, self.image_out, x, skips, fine)
+        labels, _ = self._head(self.label_up, self.label_out, x, skips, fine)
         if labels is not None and self.classes is None:
             labels = labels.tanh() * 0.5 + 0.5
-        return None if image is None else image.tanh() * 0.5 + 0.5, labels
+        told = None if labels is None else labels.argmax(1)
+        if labels is None and features is not None and hint is not None:
+            told = torch.cat((features, fine_detail(hint, self.metres, self.detail)), 1)
+        return None if image is None else image.tanh() * 0.5 + 0.5, labels, told
 
     def _overhead(self, view: Tensor, hint: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
         """Features of what is known in the frame that is drawn: coarsest first, and a trunk's of full resolution."""
@@ -192,14 +222,16 @@ class XForkGenerator(HubModel):
     @staticmethod
     def _head(
         enlarge: nn.Module | None, out: nn.Module | None, x: Tensor, skips: list[Tensor], fine: Tensor | None
-    ) -> Tensor | None:
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """What a branch gives, and with a trunk the features of full resolution that it comes from."""
         if enlarge is None or out is None:
-            return None
+            return None, None
         x = enlarge(x)
         x = torch.cat((x, skips[-1]), 1) if skips else x
-        if fine is not None and isinstance(out, nn.ModuleList):
-            x, out = torch.cat((out[0](x), fine), 1), out[1]
-        return out(x).float()
+        if fine is None or not isinstance(out, nn.ModuleList):
+            return out(x).float(), None
+        x = torch.cat((out[0](x), fine), 1)
+        return out[1](x).float(), x
 
     def draw(self, query: Query, sampling: Sampling | None = None) -> Drawn:
         """The other view of each picture, and its logits where this generator has them; nothing is random."""
