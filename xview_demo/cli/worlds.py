@@ -39,7 +39,7 @@ def bench_sightline_command(
 
 @bench_app.command("search")
 def bench_search_command(
-    tiles: Annotated[int, typer.Option("--tiles", min=100, help="Size of the gallery.")] = 100_000,
+    tiles: Annotated[int, typer.Option("--tiles", min=100, help="Size of the gallery.")] = 30_000,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:

@@ -26,7 +26,7 @@ class _Whole:
         return self.matcher.score(query, reference)
 
 
-def bench_search(tiles: int = 100_000, seed: int = 0) -> dict[str, Any]:
+def bench_search(tiles: int = 30_000, seed: int = 0) -> dict[str, Any]:
     """Time one query of unknown heading in a gallery of random descriptors, in two stages and tile by tile.
 
     Returns:
