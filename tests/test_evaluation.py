@@ -48,7 +48,8 @@ def test_places_hold_the_true_tile_first():
 
 def test_a_perfect_matcher_scores_perfectly(matcher):
     torch.manual_seed(0)
-    gallery = torch.nn.functional.normalize(torch.randn(40, matcher.dimension), dim=1)
+    columns = torch.nn.functional.normalize(torch.randn(40, matcher.channels * matcher.bins), dim=1)
+    gallery = columns.repeat(1, len(matcher.centres)) / len(matcher.centres) ** 0.5  # alike from each place within
     north = gallery[:10]
     headings = np.arange(10) * 360 / matcher.bins * 5
     own = torch.stack([g.view(-1, matcher.bins).roll(-5 * n, -1).flatten() for n, g in enumerate(north)])

@@ -62,7 +62,8 @@ def test_a_known_heading_is_used_and_returned(tiny, area, picture):
     view = GroundView(picture, "equirectangular", 90.0, 360, 90)
     found = tiny.localize(view, area)
     assert found.heading == 90 and all(m.heading == 90 for m in found.matches)
-    expected = tiny.embed_ground(view) @ area.descriptors.T
+    places = tiny.embed_ground(view).reshape(5, -1), area.descriptors.reshape(len(area), 5, -1)  # unit length in all
+    expected = 5 * (places[1] @ places[0][0])
     assert found.matches[0].score == pytest.approx(float(expected.max()), abs=1e-5)
 
 
