@@ -31,10 +31,10 @@ class XSeqGenerator(HubModel):
         rays, trunk: as `XForkGenerator`'s, of the first generator.
         painted, grain: a painter paints over the first generator's picture, upon the second's classes, as in
             `XForkGenerator` [ours].
+        gradient: factor of the second generator's gradient in the first (0.1 published).
 
     Raises:
         ValueError: as `XForkGenerator`, or painted=True without classes.
-        gradient: factor of the second generator's gradient in the first (0.1 published).
     """
 
     needs: tuple[str, ...] = ()
