@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from xview_demo import zoo
 from xview_demo.geometry import street_grid
-from xview_demo.models.synthesis.bird_eye import BirdEye
+from xview_demo.models.synthesis.bird_eye import BirdEye, fine_detail
 from xview_demo.models.synthesis.clip_diffusion import ClipDiffusion
 from xview_demo.models.synthesis.interface import Query, Sampling, frame
 from xview_demo.models.synthesis.layers import (
@@ -21,7 +21,7 @@ from xview_demo.models.synthesis.layers import (
 )
 from xview_demo.models.synthesis.rgbds import RGBDSGenerator, lift
 from xview_demo.models.synthesis.street_eye import StreetEye
-from xview_demo.models.synthesis.xfork import XForkGenerator, fine_detail
+from xview_demo.models.synthesis.xfork import XForkGenerator
 from xview_demo.models.synthesis.xseq import XSeqGenerator
 
 SMALL = {"size": 32, "width": 8}
@@ -409,9 +409,22 @@ def test_a_perfect_noise_prediction_recovers_the_latents(solver):
         return (noisy - kept.sqrt() * truth) / (1 - kept).sqrt()
 
     net.forward = oracle
-    drawn = net.draw(Query(strips(1)), Sampling(steps=20, solver=solver)).image
+    drawn = net.sample(Query(strips(1)), Sampling(steps=20, solver=solver))
     with torch.no_grad():
         assert torch.allclose(drawn, net.decode(truth).clamp(0, 1), atol=0.02)
+
+
+def test_samples_are_painted_over_where_the_bird_eye_is_seen(diffusion):
+    query = Query(strips(2))
+    sampled, told = diffusion.sample(query), diffusion.told(query)
+    assert told.shape == (2, 4 + DIFFUSION["rays"] + 3, 32, 32)
+    with torch.no_grad():
+        painted = diffusion.painter(sampled, told)
+    assert torch.equal(diffusion.draw(query).image, painted) and not torch.allclose(painted, sampled, atol=1e-3)
+    blind = diffusion.draw(query, hinted=False).image
+    assert torch.equal(blind, diffusion.sample(query, hinted=False))
+    with pytest.raises(ValueError, match="needs bird_eye=True"):
+        ClipDiffusion(**DIFFUSION | {"bird_eye": False})
 
 
 def test_noise_follows_from_a_predicted_velocity():

@@ -15,12 +15,13 @@ from PIL import Image
 from train import recipes
 from train.__main__ import main
 from train.cache import SMOKE, CacheConfig
+from train.contest import contest_classes, distance
 from train.diffusion import DiffusionMethod, Pace
 from train.engine import Settings, cosine, generator_of
 from train.pairs import PairCache, open_pairs
 from train.recipes import PRESETS
 from train.recipes_synthesis import SYNTHESIS
-from train.synthesis import GanMethod, distance, draw_views, wear
+from train.synthesis import GanMethod, draw_views, wear
 from xview_demo import zoo
 from xview_demo.classes import PALETTE
 from xview_demo.data import read
@@ -155,8 +156,7 @@ def test_a_painter_without_classes_is_judged_by_the_true_ones(monkeypatch):
     torch.manual_seed(0)
     method = method_of("pix2pix-world", finish=1, alone=True)
     asked = []
-    contest = method._contest_classes
-    monkeypatch.setattr(method, "_contest_classes", lambda *given: asked.append(given[1]) or contest(*given))
+    monkeypatch.setattr("train.synthesis.contest_classes", lambda *g: asked.append(g[3]) or contest_classes(*g))
     method.step(method.batch(generator_of(0, 0)))
     assert not asked  # the sketch learns from the picture alone
     before, batch = state(method.generator), method.batch(generator_of(0, 1))
@@ -180,6 +180,17 @@ def test_in_the_end_only_the_painter_learns():
     rates = [method.schedule(step, settings) for step in range(30)]
     assert rates[:10] == [cosine(step, replace(settings, steps=10)) for step in range(10)]
     assert rates[9] < 0.05 < 0.9 < rates[10] and rates[29] < 0.05
+
+
+def test_at_last_the_sketch_learns_from_what_is_said_of_the_painted_picture():
+    torch.manual_seed(0)
+    method = method_of("pix2pix-world", finish=1, joint=2, alone=True, l1=0.0)
+    for step, moving in ((1, False), (2, True)):
+        before = state(method.generator)
+        method.step(method.batch(generator_of(0, step)))
+        assert moved(method.painter, state_of(before, "painter."))
+        assert moved(method.generator.overhead, state_of(before, "overhead.")) == moving
+        assert not any(part.training for part in method.generator.overhead.modules())
 
 
 def test_nothing_is_judged_before_the_end():
@@ -223,6 +234,20 @@ def test_the_autoencoder_is_trained_first_and_then_kept():
     report = method.step(method.batch(generator_of(0, 2)))
     assert not moved(net.vae, vae) and not moved(net.vision, vision) and moved(net.unet, unet)
     assert moved(net.tokens, tokens) and report["perceptual"] > 0 and report["clip"] > 0
+
+
+def test_the_painter_of_samples_learns_last_and_alone():
+    torch.manual_seed(0)
+    method = method_of("clip-diffusion-world", first=0.0, finish=1)
+    for step, painting in ((0, False), (1, True)):
+        before = {name: state(module) for name, module in method.modules.items()}
+        report = method.step(method.batch(generator_of(0, step)))
+        assert moved(method.model.painter, state_of(before["model"], "painter.")) == painting
+        assert moved(method.modules["discriminator"], before["discriminator"]) == painting
+        assert (report.get("fooled", 0) > 0) == painting
+    changed = {name for name, value in state(method.model).items() if not torch.equal(value, before["model"][name])}
+    assert changed and all(name.startswith("painter.") for name in changed)
+    assert all(p.requires_grad for p in method.modules["discriminator"].parameters())
 
 
 def test_dropped_pictures_have_no_condition():

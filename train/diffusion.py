@@ -2,7 +2,7 @@
 
 The published parts come trained; the small ones are made here first: for a share of the steps the autoencoder learns to
 reconstruct tiles and the vision tower to tell which panorama belongs to which tile. Then both are frozen and the U-Net
-learns to remove noise.
+learns to remove noise. A painter learns last, upon what sampling gives.
 """
 
 from typing import Any
@@ -10,11 +10,15 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from train.engine import Settings, cosine
+from train.contest import contest_classes, cosine_to, distance, update
+from train.engine import Settings
 from train.losses import info_nce
 from train.synthesis import Views, draw_views
+from xview_demo.classes import CLASSES
 from xview_demo.models.perceptual import Lpips, autoencoder_features, unit_distance
 from xview_demo.models.synthesis.clip_diffusion import ClipDiffusion
+from xview_demo.models.synthesis.interface import Sampling
+from xview_demo.models.synthesis.layers import ClassDiscriminator
 
 TEMPERATURE = 0.07  # of the vision tower's contrast
 
@@ -62,7 +66,9 @@ class DiffusionMethod:
     `drop_hint` (share of pictures without any condition, and without the bird's-eye view); `colour`, `turn` as
     `GanMethod`'s; `schedule` ("cosine", or "plateau" as published) and `epoch` (steps); `diffusion` and `vision`
     (repositories or folders of trained parts); `lpips` (file of torchvision's vgg16; None = distances in the
-    autoencoder's encoder).
+    autoencoder's encoder). From step `finish` on only the painter learns, as `GanMethod`'s, from a `ClassDiscriminator`
+    of width `discriminator` and L1 of means over squares of `squares` pixels (weights `adversarial` and `l1`), both at
+    the learning rate `late`.
     """
 
     averaged = "model"
@@ -72,7 +78,8 @@ class DiffusionMethod:
         self.options: dict[str, Any] = {
             "first": 0.3, "crop": 64, "kl": 1e-6, "rate": 1e-3, "decoded": 2, "perceptual": 1.0, "clip": 2.0,
             "drop": 0.1, "drop_hint": 0.2, "colour": 0.4, "turn": True, "schedule": "cosine", "epoch": 500,
-            "diffusion": None, "vision": None, "lpips": None,
+            "diffusion": None, "vision": None, "lpips": None, "finish": None, "discriminator": 32, "squares": 8,
+            "adversarial": 8.0, "l1": 100.0, "late": 4e-4,
         }  # fmt: skip
         self.options |= settings.options
         o = self.options
@@ -90,10 +97,17 @@ class DiffusionMethod:
             "first": torch.optim.AdamW(frozen, o["rate"], weight_decay=settings.weight_decay),
             "second": torch.optim.AdamW(trained, settings.learning_rate, weight_decay=settings.weight_decay),
         }
+        if self.model.painter is not None:
+            judge = ClassDiscriminator(len(CLASSES), int(o["discriminator"])).to(memory_format=torch.channels_last)
+            self.modules["discriminator"] = judge
+            for name, module in (("painter", self.model.painter), ("discriminator", judge)):
+                self.optimisers[name] = torch.optim.Adam(module.parameters(), o["late"], betas=(0.5, 0.999))
 
     def schedule(self, step: int, settings: Settings) -> float:
         """Factor of the learning rate."""
-        return float(self.pace.factor) if self.options["schedule"] == "plateau" else cosine(step, settings)
+        if self.options["schedule"] == "plateau":
+            return float(self.pace.factor)
+        return cosine_to(step, settings, self.options["finish"])
 
     def batch(self, generator: Generator) -> Views:
         """Pairs."""
@@ -101,8 +115,11 @@ class DiffusionMethod:
         return draw_views(self.cache, self.model, self.settings.batch, generator, o["colour"], o["turn"])
 
     def step(self, batch: Views) -> dict[str, float]:
-        """One update: of the frozen parts to be, or of the rest."""
-        early = int(self.pace.steps) < self.options["first"] * self.settings.steps
+        """One update: of the frozen parts to be, of the rest, or of the painter."""
+        done, finish = int(self.pace.steps), self.options["finish"]
+        if finish is not None and done >= finish:
+            return self._third(batch)
+        early = done < self.options["first"] * (finish or self.settings.steps)
         self.model.vae.requires_grad_(early)
         self.model.vision.requires_grad_(early)
         loss, report = self._first(batch) if early else self._second(batch)
@@ -154,6 +171,24 @@ class DiffusionMethod:
         perceptual, clip = self._pictured(noisy, predicted, time, batch.target)
         loss = mse + self.options["perceptual"] * perceptual + self.options["clip"] * clip
         return loss, {"noise": mse.item(), "perceptual": perceptual.item(), "clip": clip.item()}
+
+    def _third(self, batch: Views) -> dict[str, float]:
+        """The painter paints over what sampling gives, and a discriminator says what its pixels show."""
+        o, net, judge = self.options, self.model, self.modules["discriminator"]
+        if net.painter is None:
+            raise ValueError("The option finish needs a model with painted=True.")
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            sketch = net.sample(batch.query, Sampling(seed=int(torch.randint(2**31, ()))))
+            told = net.told(batch.query)
+        with torch.autocast("cpu", torch.bfloat16):
+            image = net.painter(sketch, told)
+        given = image, batch.truth, batch.target, batch.truth
+        judged, fooled = contest_classes(judge, self.optimisers["discriminator"], *given)
+        l1 = distance(image, batch.target, int(o["squares"]))
+        update(self.optimisers["painter"], o["adversarial"] * fooled + o["l1"] * l1)
+        judge.requires_grad_(True)
+        self.pace.tell(l1.item())
+        return {"judge": judged, "fooled": fooled.item(), "l1": l1.item()}
 
     def _dropped(self, tokens: Tensor, hint: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Some pictures lose all conditions, some the bird's-eye view, to learn doing without."""

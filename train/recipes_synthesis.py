@@ -78,9 +78,9 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis:GanMethod",
         Settings(
             # .998 lags behind so brief a painter; the rate fell towards step 1300, but the last steps made it rougher
-            "pix2pix-world", steps=1141, **SWIFT, average=0.99,
+            "pix2pix-world", steps=1640, **SWIFT, average=0.99,
             model=NARROW | PAINTER | {"width": 20, "trunk": True, "heads": ["image"], "classes": None, "detail": 28.0},
-            options={"adversarial": 8.0, "alone": True, "finish": 900},
+            options={"adversarial": 8.0, "alone": True, "finish": 900, "joint": 1140},
         ),
         _smoke(discriminator=8),
         DENSE,
@@ -116,10 +116,11 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis: latent diffusion; its autoencoder and vision tower are trained first, in the same run",
         "diffusion:DiffusionMethod",
         Settings(
-            "clip-diffusion-world", steps=3200, batch=16, learning_rate=4e-4, weight_decay=0.01, model=DIFFUSION,
-            options={"first": 0.28},
+            "clip-diffusion-world", steps=3500, batch=16, learning_rate=4e-4, weight_decay=0.01, average=0.99,
+            model=DIFFUSION | PAINTER, options={"first": 0.28, "finish": 3200},
         ),
-        _smoke(first=0.5, crop=32),
+        _smoke(first=0.5, crop=32, finish=3, discriminator=8),
+        DENSE,
         compressed=True,
     ),
 }  # fmt: skip
@@ -181,6 +182,6 @@ PRESETS: dict[str, Recipe] = {
             "decoded": 8, "drop": 0.0, "schedule": "plateau", "epoch": PAIRS // 8,
         },
         epochs=50, batch=8, rate=1e-5, method="diffusion:DiffusionMethod", decay=0.01,
-        tiny=get("clip-diffusion-world").tiny | {"bird_eye": False, "tokens": 77},
+        tiny=get("clip-diffusion-world").tiny | {"bird_eye": False, "tokens": 77, "painted": False},
     ),
 }  # fmt: skip

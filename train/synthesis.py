@@ -12,8 +12,9 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from train import augment
+from train.contest import contest, contest_classes, cosine_to, distance, update
 from train.data import draw, images, labels
-from train.engine import Settings, cosine, step_of
+from train.engine import Settings, step_of
 from xview_demo.classes import CLASSES, PALETTE
 from xview_demo.models.synthesis.interface import GROUND, Query, frame
 from xview_demo.models.synthesis.layers import ClassDiscriminator, PatchDiscriminator
@@ -85,11 +86,6 @@ def wear(query: Query, generator: Generator, scale: float = 0.15, share: float =
     return Query(query.image, query.mask, query.camera_height, query.depth * factor, classes)
 
 
-def distance(image: Tensor, target: Tensor, side: int = 1) -> Tensor:
-    """L1 in units of [-1, 1], as published, of pixels or of means over squares of `side` pixels."""
-    return F.l1_loss(F.avg_pool2d(image, side), F.avg_pool2d(target, side)) * 2
-
-
 class GanMethod:
     """Trains a generator of `FAMILIES` against PatchGAN discriminators.
 
@@ -103,7 +99,8 @@ class GanMethod:
     A painter's pictures are judged by a `ClassDiscriminator`; the sketch beneath them learns from L1 alone. From step
     `finish` on, only the painter learns, upon the sketches that predictions have, and its L1 compares means over
     squares of `squares` pixels: L1 of single pixels would rather have no texture at all than one in another place.
-    With `alone`, the painter waits until then, and nothing is judged before.
+    With `alone`, the painter waits until then, and nothing is judged before; from step `joint` on, the sketch learns
+    with the painter again, and from what is said of the painted picture too.
 
     A painter that is told no classes, as pix2pix's, is judged by the true ones: no other loss of pix2pix knows them.
     """
@@ -116,7 +113,7 @@ class GanMethod:
             "family": "xfork", "discriminator": 32, "conditional": False, "l1": 100.0, "segmentation": 1.0,
             "adversarial": 1.0, "real": 0.9, "colour": 0.4, "turn": True, "schedule": "cosine", "wear": 0.15,
             "imagenet": False, "taught": 0.5, "narrow": 0.0, "narrow_after": 0, "fov": 70.0,
-            "finish": None, "squares": 8, "alone": False, "dice": 0.0,
+            "finish": None, "squares": 8, "alone": False, "joint": None, "dice": 0.0,
         }  # fmt: skip
         self.options |= settings.options
         o = self.options
@@ -125,7 +122,7 @@ class GanMethod:
             self.generator.start_from_imagenet()
         self.modules: dict[str, nn.Module] = {"generator": self.generator}
         self.painter = getattr(self.generator, "painter", None)
-        self.finishing = False
+        self.finishing = self.joint = False
         self.dice = smp.losses.DiceLoss("multiclass", smooth=1.0)
         width, condition = int(o["discriminator"]), 3 if o["conditional"] else 0
         judge: nn.Module = PatchDiscriminator(width=width, condition=condition)
@@ -144,20 +141,15 @@ class GanMethod:
 
     def schedule(self, step: int, settings: Settings) -> float:
         """Factor of the learning rate; the part in which only the painter learns has a whole schedule of its own."""
-        if self.options["schedule"] == "constant":
-            return 1.0
-        finish = self.options["finish"]
-        if finish is None:
-            return cosine(step, settings)
-        if step < finish:
-            return cosine(step, replace(settings, steps=finish))
-        return cosine(step - finish, replace(settings, steps=settings.steps - finish, restarts=(), warmup=0.0))
+        return 1.0 if self.options["schedule"] == "constant" else cosine_to(step, settings, self.options["finish"])
 
     def batch(self, generator: Generator) -> Views:
         """Pairs; estimates that the generator needs are worn."""
         o = self.options
         if self.painter is not None and o["finish"] is not None:
-            self.finishing = step_of(generator, self.settings.seed) >= o["finish"]
+            step = step_of(generator, self.settings.seed)
+            self.finishing = step >= o["finish"]
+            self.joint = o["joint"] is not None and step >= o["joint"]
             self.generator.train(not self.finishing)
             self.painter.train()
         views = draw_views(self.cache, self.generator, self.settings.batch, generator, o["colour"], o["turn"])
@@ -194,17 +186,19 @@ class GanMethod:
     def step(self, batch: Views) -> dict[str, float]:
         """One update of each discriminator and one of the generator."""
         o = self.options
-        with torch.set_grad_enabled(not self.finishing), torch.autocast("cpu", torch.bfloat16):
+        with torch.set_grad_enabled(self.joint or not self.finishing), torch.autocast("cpu", torch.bfloat16):
             image, predicted, told, source = self._draw(batch.query)
         classes = torch.zeros(()) if predicted is None else self._segmentation(predicted, batch.truth)
         l1, kinds = distance(image, batch.target), batch.truth
         judged, fooled = 0.0, torch.zeros(())
         if self.finishing or not o["alone"]:
             if self.painter is not None:
-                image, kinds = self._paint(image.detach(), told.detach(), batch.truth)
+                drawn = (image, told) if self.joint else (image.detach(), told.detach())
+                image, kinds = self._paint(*drawn, batch.truth)
                 l1 = l1 + distance(image, batch.target, o["squares"] if self.finishing else 1)
             judged, fooled = self._judge(image, kinds, None if self.finishing else predicted, source, batch)
-        self._update("generator", o["adversarial"] * fooled + o["l1"] * l1 + o["segmentation"] * classes)
+        loss = o["adversarial"] * fooled + o["l1"] * l1 + o["segmentation"] * classes
+        update(self.optimisers["generator"], loss)
         for name in self.modules:
             self.modules[name].requires_grad_(True)
         return {"judge": judged, "fooled": fooled.item(), "l1": l1.item(), "classes": classes.item()}
@@ -225,51 +219,17 @@ class GanMethod:
         o, judged, fooled = self.options, 0.0, torch.zeros(())
         beside = source if o["conditional"] else None
         if self.painter is not None:
-            judged, fooled = self._contest_classes(image, kinds, batch)
+            judged, fooled = contest_classes(*self._judge_of("discriminator"), image, kinds, batch.target, batch.truth)
         else:
-            judged, fooled = self._contest("discriminator", batch.target, image, beside, beside)
+            judge = self._judge_of("discriminator")
+            judged, fooled = contest(*judge, batch.target, image, beside, beside, o["real"])
         if "label_discriminator" in self.modules and predicted is not None:
             shares = predicted.softmax(1) if self.generator.classes else predicted
             truth = self._painted(batch.truth)
-            also, fool = self._contest("label_discriminator", truth, shares, batch.target, image)
+            judge = self._judge_of("label_discriminator")
+            also, fool = contest(*judge, truth, shares, batch.target, image, o["real"])
             judged, fooled = judged + also, fooled + fool
         return judged, fooled
 
-    def _contest_classes(self, image: Tensor, kinds: Tensor, batch: Views) -> tuple[float, Tensor]:
-        """As `_contest`, of the discriminator that says what each pixel shows."""
-        net, truth = self.modules["discriminator"], batch.truth
-        with torch.autocast("cpu", torch.bfloat16):
-            real, fake = net(batch.target), net(image.detach())
-        shares = F.one_hot(truth, len(CLASSES)).float().mean((0, 1, 2))
-        weight = (0.1 / shares.clamp_min(1e-3)).sqrt().clamp(0.5, 3.0)
-        weight = torch.cat((weight, torch.ones(1)))  # the last is "drawn"
-        drawn = torch.full_like(truth, len(weight) - 1)
-        judge = F.cross_entropy(real, truth, weight) + F.cross_entropy(fake, drawn)
-        self._update("discriminator", judge)
-        net.requires_grad_(False)
-        with torch.autocast("cpu", torch.bfloat16):
-            return judge.item(), F.cross_entropy(net(image), kinds, weight)
-
-    def _contest(
-        self, name: str, real: Tensor, fake: Tensor, real_beside: Tensor | None, fake_beside: Tensor | None
-    ) -> tuple[float, Tensor]:
-        """Update a discriminator; returns its loss and the generator's, through the discriminator as it is now."""
-        net = self.modules[name]
-        held = None if fake_beside is None else fake_beside.detach()
-        with torch.autocast("cpu", torch.bfloat16):
-            truth, drawn = net(real, real_beside), net(fake.detach(), held)
-        judge = 0.5 * (_bce(truth, self.options["real"]) + _bce(drawn, 0.0))
-        self._update(name, judge)
-        net.requires_grad_(False)
-        with torch.autocast("cpu", torch.bfloat16):
-            return judge.item(), _bce(net(fake, fake_beside), 1.0)
-
-    def _update(self, name: str, loss: Tensor) -> None:
-        optimiser = self.optimisers[name]
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-
-
-def _bce(logits: Tensor, label: float) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
+    def _judge_of(self, name: str) -> tuple[nn.Module, torch.optim.Optimizer]:
+        return self.modules[name], self.optimisers[name]

@@ -37,6 +37,7 @@ TINY_RGBDS: dict[str, Any] = {
 }  # fmt: skip
 TINY_DIFFUSION: dict[str, Any] = {
     "size": 32, "hidden": 16, "tokens": 0, "bird_eye": True, "rays": 2, "steps": 2, "prediction": "v_prediction",
+    "painted": True,
     "unet": {
         "block_out_channels": [8, 16], "layers_per_block": 1, "norm_num_groups": 4, "sample_size": 8,
         "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],

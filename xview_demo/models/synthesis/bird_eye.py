@@ -11,11 +11,14 @@ The upper edge lies in the direction of the strip's centre column. The projectio
 
 from functools import lru_cache
 
+import torch
 from torch import Tensor, nn
 
 from xview_demo.geometry import bird_eye_grid, inside, sample
 from xview_demo.geometry.overhead import CAMERA_HEIGHT
 from xview_demo.models.synthesis.interface import AERIAL, GROUND, Drawn, Query, Sampling
+
+SQUARE = 7  # pixels on a side, of what counts as fine detail
 
 
 @lru_cache(maxsize=16)
@@ -65,3 +68,19 @@ class BirdEye(nn.Module):
     def draw(self, query: Query, sampling: Sampling | None = None) -> Drawn:
         """The projection of each strip; nothing is drawn at random."""
         return Drawn(self(query.image, query.mask, query.camera_height)[0])
+
+
+def fine_detail(hint: Tensor, metres: float, reach: float) -> Tensor:
+    """What a bird's-eye view shows beyond its local means: (B, 4, S, S) with mask → (B, 3, S, S), 0 beyond `reach`.
+
+    Args:
+        hint: projection in [0, 1] and mask.
+        metres: width of the view.
+        reach: metres from the camera to which it is given; it fades within 5 m around that.
+    """
+    image, mask = hint[:, :3], hint[:, 3:]
+    around = nn.functional.pad(image, (SQUARE // 2,) * 4, mode="replicate")
+    side = hint.shape[-1]
+    line = (torch.arange(side, device=hint.device) + 0.5) * (metres / side) - metres / 2
+    away = torch.hypot(line[:, None], line)
+    return (image - nn.functional.avg_pool2d(around, SQUARE, 1)) * mask * ((reach - away) / 2).sigmoid()

@@ -11,12 +11,13 @@ Latent diffusion: Rombach et al., CVPR 2022 (https://arxiv.org/abs/2112.10752); 
 | autoencoder (frozen) | (B, 4, 32, 32) · 0.18215 | (B, 4, 32, 32) · 1 / their spread |
 | U-Net, cross-attention to the tokens | 320, 640, 1280, 1280 | 48, 96, 128 |
 | decoded | (B, 3, 256, 256) | (B, 3, 128, 128) |
+| painted over, with the bird's eye's fine detail | | (B, 3, 128, 128) |
 
 The published parts are `CompVis/stable-diffusion-v1-4` (or `stable-diffusion-v1-5/stable-diffusion-v1-5`) and
 `openai/clip-vit-base-patch32`, see `ClipDiffusion.from_stable_diffusion`. Training and sampling are conditioned by the
-same method, `condition`. Ours: the halves of the strip (a crop of its middle would see 90°), patch tokens, and further
-input channels of the U-Net: the bird's-eye view, encoded by the same autoencoder, and the panorama's columns written
-along their rays (`models.rays`).
+same method, `condition`. Ours: the halves of the strip (a crop of its middle would see 90°), patch tokens, further
+input channels of the U-Net (the bird's-eye view, encoded by the same autoencoder, and the panorama's columns written
+along their rays, `models.rays`), and the painter.
 """
 
 import os
@@ -28,8 +29,9 @@ from torch import Tensor, nn
 
 from xview_demo.models.hub import HubModel
 from xview_demo.models.rays import RayProjector
-from xview_demo.models.synthesis.bird_eye import BirdEye
+from xview_demo.models.synthesis.bird_eye import BirdEye, fine_detail
 from xview_demo.models.synthesis.interface import AERIAL, GROUND, SOLVERS, Drawn, Query, Sampling
+from xview_demo.models.synthesis.layers import Painter
 
 UNET: dict[str, Any] = {
     "sample_size": 64, "out_channels": 4, "block_out_channels": [320, 640, 1280, 1280], "layers_per_block": 2,
@@ -68,6 +70,13 @@ class ClipDiffusion(HubModel):
         prediction: what the U-Net gives: "epsilon", the noise (published), or "v_prediction" (Salimans & Ho, ICLR
             2022), from which the noise follows and a small network learns its conditions sooner [ours].
         steps, guidance, solver: of sampling, unless a call gives others (50 steps of DDIM published).
+        painted: a small network paints over what is decoded, upon the bird's-eye view and the rays, with the view's
+            fine detail laid over it first [ours].
+        grain: how rough it paints, 1 as in training.
+        detail: metres from the camera to which that detail is laid.
+
+    Raises:
+        ValueError: an unknown prediction, or a painter without the bird's-eye view.
     """
 
     reads, draws, samples = GROUND, AERIAL, True
@@ -93,15 +102,20 @@ class ClipDiffusion(HubModel):
         steps: int = 50,
         guidance: float = 1.0,
         solver: str = "ddim",
+        painted: bool = False,
+        grain: float = 1.0,
+        detail: float = 28.0,
     ) -> None:
         super().__init__()
+        if painted and not bird_eye:
+            raise ValueError("painted=True needs bird_eye=True.")
         if prediction not in PREDICTIONS:
             raise ValueError(f"prediction is {prediction!r}: use one of {', '.join(PREDICTIONS)}.")
         from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
         self.size, self.count, self.bird_eye, self.metres = size, tokens, bird_eye, metres
-        self.prediction = prediction
+        self.prediction, self.detail = prediction, detail
         self.steps, self.guidance, self.solver = steps, guidance, solver
         self.schedule = SCHEDULE | (schedule or {})
         self.vae = AutoencoderKL(**(VAE | (vae or {})))
@@ -114,6 +128,7 @@ class ClipDiffusion(HubModel):
         layers = [nn.Linear(code, hidden), nn.ReLU(), nn.Linear(hidden, cross)]
         self.tokens = nn.Sequential(*([] if tokens else [nn.LayerNorm(code)]), *layers)
         self.rays = RayProjector.over_tile(size // 2, metres, rays) if bird_eye and rays else None
+        self.painter = Painter(0, grain=grain, features=4 + rays + 3) if painted else None
         self.null = nn.Parameter(torch.zeros(1, 1, cross))  # what stands for "no picture"
         self.register_buffer("latent_scale", torch.tensor(float(self.vae.config.scaling_factor)))
         self.register_buffer("alphas", DDPMScheduler(**self.schedule).alphas_cumprod, persistent=False)
@@ -241,11 +256,25 @@ class ClipDiffusion(HubModel):
         Args:
             query: the strips.
             sampling: seed, steps, guidance, solver and progress.
-            hinted: give the bird's-eye view to a model that takes it.
+            hinted: give the bird's-eye view to a model, and its painter, that take it.
 
         Raises:
             ValueError: an unknown solver, or a number of steps that cannot be.
         """
+        image = self.sample(query, sampling, hinted)
+        return Drawn(self.painter(image, self.told(query)) if self.painter is not None and hinted else image)
+
+    def told(self, query: Query) -> Tensor:
+        """What the painter knows of each tile: (B, 4 + rays + 3, size, size), the last its fine detail."""
+        overhead = self.overhead(query)
+        parts = [overhead]
+        if self.rays is not None:
+            parts.append(F.interpolate(self.rays(query.image), scale_factor=2.0, mode="bilinear"))
+        return torch.cat([*parts, fine_detail(overhead, self.metres, self.detail)], 1)
+
+    @torch.no_grad()
+    def sample(self, query: Query, sampling: Sampling | None = None, hinted: bool = True) -> Tensor:
+        """As `draw`, before it is painted: (B, 3, size, size) in [0, 1]."""
         wanted = sampling or Sampling()
         steps, scale = wanted.steps or self.steps, self.guidance if wanted.guidance is None else wanted.guidance
         solver = self._scheduler(wanted.solver or self.solver, steps)
@@ -259,7 +288,7 @@ class ClipDiffusion(HubModel):
             latents = solver.step(noise, time, latents).prev_sample
             if wanted.progress is not None:
                 wanted.progress(done, len(solver.timesteps))
-        return Drawn(self.decode(latents).clamp(0, 1))
+        return self.decode(latents).clamp(0, 1)
 
     def _guided(self, latents: Tensor, time: Tensor, tokens: Tensor, hint: Tensor | None, scale: float) -> Tensor:
         """The predicted noise, pushed away from what would be predicted without the picture (Ho & Salimans 2022)."""

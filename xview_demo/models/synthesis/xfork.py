@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from xview_demo.models.hub import HubModel
 from xview_demo.models.rays import RayProjector
-from xview_demo.models.synthesis.bird_eye import BirdEye
+from xview_demo.models.synthesis.bird_eye import BirdEye, fine_detail
 from xview_demo.models.synthesis.interface import AERIAL, GROUND, Drawn, Query, Sampling, frame
 from xview_demo.models.synthesis.layers import Painter, PlanEncoder, Pyramid, canny, down, initialise, up
 from xview_demo.models.synthesis.street_eye import StreetEye
@@ -35,23 +35,6 @@ from xview_demo.models.synthesis.street_eye import StreetEye
 ENCODER = (1, 2, 4, 8, 8, 8, 8)  # channels of each layer in units of `width`
 DECODER = (8, 8, 8, 4, 2)
 HEADS = ("image", "labels")
-SQUARE = 7  # pixels on a side, of what counts as fine detail
-
-
-def fine_detail(hint: Tensor, metres: float, reach: float) -> Tensor:
-    """What a bird's-eye view shows beyond its local means: (B, 4, S, S) with mask → (B, 3, S, S), 0 beyond `reach`.
-
-    Args:
-        hint: projection in [0, 1] and mask.
-        metres: width of the view.
-        reach: metres from the camera to which it is given; it fades within 5 m around that.
-    """
-    image, mask = hint[:, :3], hint[:, 3:]
-    around = nn.functional.pad(image, (SQUARE // 2,) * 4, mode="replicate")
-    side = hint.shape[-1]
-    line = (torch.arange(side, device=hint.device) + 0.5) * (metres / side) - metres / 2
-    away = torch.hypot(line[:, None], line)
-    return (image - nn.functional.avg_pool2d(around, SQUARE, 1)) * mask * ((reach - away) / 2).sigmoid()
 
 
 class XForkGenerator(HubModel):

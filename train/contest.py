@@ -1,0 +1,83 @@
+"""Generators against discriminators: one round of a contest, and what stands beside it."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from train.engine import Settings, cosine
+
+
+def distance(image: Tensor, target: Tensor, side: int = 1) -> Tensor:
+    """L1 in units of [-1, 1], as published, of pixels or of means over squares of `side` pixels."""
+    return F.l1_loss(F.avg_pool2d(image, side), F.avg_pool2d(target, side)) * 2
+
+
+def cosine_to(step: int, settings: Settings, finish: int | None) -> float:
+    """`cosine`; what comes from step `finish` on has a whole schedule of its own."""
+    if finish is None:
+        return cosine(step, settings)
+    if step < finish:
+        return cosine(step, replace(settings, steps=finish))
+    return cosine(step - finish, replace(settings, steps=settings.steps - finish, restarts=(), warmup=0.0))
+
+
+def update(optimiser: Optimizer, loss: Tensor) -> None:
+    """One step down the loss."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+
+
+def contest(
+    net: nn.Module,
+    optimiser: Optimizer,
+    real: Tensor,
+    fake: Tensor,
+    real_beside: Tensor | None,
+    fake_beside: Tensor | None,
+    label: float,
+) -> tuple[float, Tensor]:
+    """Update a `PatchDiscriminator`; returns its loss and the generator's, through the discriminator as it is now.
+
+    Its parameters need no gradient afterwards. `label` is what it should say of true pictures.
+    """
+    held = None if fake_beside is None else fake_beside.detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        truth, drawn = net(real, real_beside), net(fake.detach(), held)
+    judge = 0.5 * (_bce(truth, label) + _bce(drawn, 0.0))
+    update(optimiser, judge)
+    net.requires_grad_(False)
+    with torch.autocast("cpu", torch.bfloat16):
+        return judge.item(), _bce(net(fake, fake_beside), 1.0)
+
+
+def contest_classes(
+    net: nn.Module, optimiser: Optimizer, image: Tensor, kinds: Tensor, target: Tensor, truth: Tensor
+) -> tuple[float, Tensor]:
+    """As `contest`, of a `ClassDiscriminator`, which says what each pixel shows.
+
+    Args:
+        net, optimiser: the discriminator's.
+        image: (B, 3, H, W) as drawn.
+        kinds: (B, H, W) classes that it should show.
+        target, truth: (B, 3, H, W) true pictures and (B, H, W) their classes.
+    """
+    with torch.autocast("cpu", torch.bfloat16):
+        real, fake = net(target), net(image.detach())
+    count = real.shape[1] - 1
+    shares = F.one_hot(truth, count).float().mean((0, 1, 2))
+    weight = (0.1 / shares.clamp_min(1e-3)).sqrt().clamp(0.5, 3.0)
+    weight = torch.cat((weight, torch.ones(1)))  # the last is "drawn"
+    drawn = torch.full_like(truth, count)
+    judge = F.cross_entropy(real, truth, weight) + F.cross_entropy(fake, drawn)
+    update(optimiser, judge)
+    net.requires_grad_(False)
+    with torch.autocast("cpu", torch.bfloat16):
+        return judge.item(), F.cross_entropy(net(image), kinds, weight)
+
+
+def _bce(logits: Tensor, label: float) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
