@@ -10,7 +10,8 @@ from train.cache import Cache
 from train.data import apart, neighbours, pairs
 from train.engine import Settings
 from train.losses import info_nce
-from xview_demo.models.matching.bird_eye_correlation import TILE_METRES, weighted_correlation
+from xview_demo.geometry.overhead import TILE_METRES
+from xview_demo.models.matching.bird_eye_correlation import weighted_correlation
 from xview_demo.models.matching.bird_eye_features import BirdEyeFeatures
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from xview_demo.geometry import pixel_grid, resize
 from xview_demo.views import AerialView, GroundView
 
-TILE_METRES, TILE_PIXELS = 64.0, 256
+TILE_PIXELS = 256
 STRIP = (128, 512)  # rows and columns of a synthetic panorama, ±45°
 AERIAL_SCALE = 0.25  # metres per pixel at which tiles are segmented
 LARGEST_SIDE = 2048  # pixels of an aerial picture that is segmented

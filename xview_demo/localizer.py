@@ -18,9 +18,10 @@ from xview_demo import zoo
 from xview_demo.composed import Composed
 from xview_demo.errors import ModelError
 from xview_demo.files import atomic_path, write_json
-from xview_demo.frames import STRIP, TILE_METRES, TILE_PIXELS, aerial_frame, ground_frame, looked_towards
+from xview_demo.frames import STRIP, TILE_PIXELS, aerial_frame, ground_frame, looked_towards
 from xview_demo.gallery import Gallery
 from xview_demo.geometry import resize
+from xview_demo.geometry.overhead import TILE_METRES
 from xview_demo.geometry.regions import Region
 from xview_demo.locating import Locating
 from xview_demo.models.hub import digest

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from xview_demo import zoo
 from xview_demo.errors import XViewError
+from xview_demo.geometry.overhead import TILE_METRES
 
 TEST, VALIDATION = 950_000, 900_500  # first seeds; the caches of `train` use others
 SITES_APART = 10.0  # metres between queries of one world
@@ -104,8 +105,8 @@ def places(protocol: Protocol, progress: Progress | None = None, world: Any = No
 def _grid(protocol: Protocol, rng: np.random.Generator) -> list[tuple[float, float]]:
     """Centres of tiles all over the world, at random within a square grid, in random order."""
     count = int(np.ceil(np.sqrt(protocol.tiles)))
-    step = (protocol.size - 64.0) / count
-    index = (np.arange(count) + 0.5) * step - (protocol.size - 64.0) / 2
+    step = (protocol.size - TILE_METRES) / count
+    index = (np.arange(count) + 0.5) * step - (protocol.size - TILE_METRES) / 2
     cells = np.stack(np.meshgrid(index, index), -1).reshape(-1, 2) + rng.uniform(-0.3, 0.3, (count * count, 2)) * step
     return [(float(e), float(n)) for e, n in rng.permutation(cells)]
 

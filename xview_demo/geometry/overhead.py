@@ -12,6 +12,7 @@ from xview_demo.geometry.panorama import OUTSIDE, direction_grid
 from xview_demo.geometry.sampling import pixel_grid
 
 CAMERA_HEIGHT = 2.5  # metres, H: the camera of a mapping car
+TILE_METRES = 64.0  # width of a tile, as the bundled models read it
 CURVATURE = 3.0  # metres, λ: how high the curved ground has risen at the tile's corner
 SURFACES = ("flat", "curved")
 

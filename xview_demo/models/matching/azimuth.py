@@ -29,11 +29,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xview_demo.geometry import polar_grid, sample
-from xview_demo.geometry.overhead import CAMERA_HEIGHT
+from xview_demo.geometry.overhead import CAMERA_HEIGHT, TILE_METRES
 from xview_demo.models.blocks import AzimuthBlock, pad_azimuth, standardise
 from xview_demo.models.matching.calibrated import FULL, Calibrated
-
-METRES = 64.0  # width of a tile
 
 
 @lru_cache(maxsize=16)
@@ -169,7 +167,7 @@ class AzimuthMatcher(Calibrated):
         x = torch.cat((strip * valid, valid), 1)
         if x.shape[-1] != self.columns:
             x = F.interpolate(x, (x.shape[-2], self.columns), mode="area")
-        matrices = focused_rows(x.shape[-2], self.rows), ground_rows(x.shape[-2], self.rows, METRES / 2)
+        matrices = focused_rows(x.shape[-2], self.rows), ground_rows(x.shape[-2], self.rows, TILE_METRES / 2)
         columns = self.ground(*(_resampled(x, matrix.to(x)) for matrix in matrices))
         seen = F.adaptive_max_pool2d(valid, (1, self.bins)).flatten(1, 2) > 0.5
         return F.normalize((columns * seen).flatten(1), dim=1).view_as(columns)
@@ -181,7 +179,7 @@ class AzimuthMatcher(Calibrated):
         """
         side = 2 * self.rows
         tile = F.interpolate(tile, (side, side), mode="area") if tile.shape[-1] > side else tile
-        grid = polar_grid(self.rows, self.columns) + torch.tensor((east, -north)) / (METRES / 2)
+        grid = polar_grid(self.rows, self.columns) + torch.tensor((east, -north)) / (TILE_METRES / 2)
         columns = self.aerial(sample(standardise(tile), grid.to(tile)))
         return F.normalize(columns.flatten(1), dim=1).view_as(columns)
 
@@ -280,15 +278,17 @@ class AzimuthMatcher(Calibrated):
         """
         scores, headings = [], []
         tiles, several = self._columns(reference).flatten(0, 1), (-1, len(self.centres))
-        turned = self._columns(query)[:, 0]
-        for part in turned.split(max(1, min(chunk, int(2e8 / max(1, reference.numel()) * self.channels) or 1))):
-            volume = self.correlation(part, tiles).unflatten(1, several).amax(2)
+        chunk = max(1, min(chunk, int(2e8 / max(1, reference.numel()) * self.channels)))
+        for part in self._columns(query)[:, 0].split(chunk):
+            volume = self.correlation(part, tiles)
             best, k = volume.max(-1)
             left = volume.gather(-1, ((k - 1) % self.bins)[..., None])[..., 0]
             right = volume.gather(-1, ((k + 1) % self.bins)[..., None])[..., 0]
             shift = 0.5 * (left - right) / (left - 2 * best + right).clamp_max(-1e-6)
-            scores.append(best)
-            headings.append((k + shift.clamp(-0.5, 0.5)) * (360.0 / self.bins) % 360.0)
+            turned = (k + shift.clamp(-0.5, 0.5)) * (360.0 / self.bins) % 360.0
+            score, place = best.unflatten(1, several).max(2)
+            scores.append(score)
+            headings.append(turned.unflatten(1, several).gather(2, place[..., None])[..., 0])
         return torch.cat(scores), torch.cat(headings)
 
 

@@ -26,10 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xview_demo.geometry import bird_eye_grid, inside, sample
-from xview_demo.geometry.overhead import CAMERA_HEIGHT
+from xview_demo.geometry.overhead import CAMERA_HEIGHT, TILE_METRES
 from xview_demo.models.matching.calibrated import Calibrated
 
-TILE_METRES = 64.0
 SPAN = 15.0  # degrees on either side of a first matcher's heading that are searched again
 
 
