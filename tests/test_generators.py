@@ -9,11 +9,12 @@ from safetensors.torch import load_file, save_file
 
 from xview_demo import zoo
 from xview_demo.geometry import street_grid
-from xview_demo.models.synthesis.bird_eye import BirdEye, fine_detail
+from xview_demo.models.synthesis.bird_eye import BirdEye, fine_detail, local_means
 from xview_demo.models.synthesis.clip_diffusion import ClipDiffusion
 from xview_demo.models.synthesis.interface import Query, Sampling, frame
 from xview_demo.models.synthesis.layers import (
     ClassDiscriminator,
+    Painter,
     PatchDiscriminator,
     PlanEncoder,
     canny,
@@ -154,10 +155,21 @@ def test_a_painter_without_classes_paints_upon_what_the_sketch_comes_from():
         assert none is None and drawn.labels is None and torch.equal(drawn.image, net.painter(sketch, told))
         for other in ((1 - sketch, told), (sketch, told.flip(-1))):
             assert not torch.allclose(drawn.image, net.painter(*other))
-        for part in net.painter.layers:
-            part.requires_grad_(False).apply(lambda layer: [p.zero_() for p in layer.parameters()])
+        net.painter.strength = 0.0
         laid = (sketch + fine_detail(hint, net.metres, net.detail)).clamp(0.02, 0.98)
         assert torch.allclose(net.painter(sketch, told), laid, atol=1e-5)  # what is painted over
+
+
+def test_after_training_a_painter_paints_as_strongly_as_it_is_told():
+    torch.manual_seed(0)
+    painter, sketch, told = Painter(3, 16), torch.rand(2, 3, 16, 16), torch.randint(3, (2, 16, 16))
+    with torch.no_grad():
+        painter.eval()
+        full, painter.strength = painter(sketch, told), 0.5
+        half, painter.strength = painter(sketch, told), 0.0
+        assert torch.allclose(painter(sketch, told), sketch.clamp(0.02, 0.98), atol=1e-5)
+        assert (half - sketch).abs().mean() < (full - sketch).abs().mean()
+        assert not torch.allclose(painter.train()(sketch, told), sketch, atol=1e-3)
 
 
 def test_fine_detail_is_of_what_the_camera_sees_near_by():
@@ -416,11 +428,12 @@ def test_a_perfect_noise_prediction_recovers_the_latents(solver):
 
 def test_samples_are_painted_over_where_the_bird_eye_is_seen(diffusion):
     query = Query(strips(2))
-    sampled, told = diffusion.sample(query), diffusion.told(query)
+    smooth, told = diffusion.told(diffusion.sample(query), query)
     assert told.shape == (2, 4 + DIFFUSION["rays"] + 3, 32, 32)
+    assert torch.equal(smooth, local_means(diffusion.sample(query)))
     with torch.no_grad():
-        painted = diffusion.painter(sampled, told)
-    assert torch.equal(diffusion.draw(query).image, painted) and not torch.allclose(painted, sampled, atol=1e-3)
+        painted = diffusion.painter(smooth, told)
+    assert torch.equal(diffusion.draw(query).image, painted) and not torch.allclose(painted, smooth, atol=1e-3)
     blind = diffusion.draw(query, hinted=False).image
     assert torch.equal(blind, diffusion.sample(query, hinted=False))
     with pytest.raises(ValueError, match="needs bird_eye=True"):

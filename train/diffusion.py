@@ -178,10 +178,10 @@ class DiffusionMethod:
         if net.painter is None:
             raise ValueError("The option finish needs a model with painted=True.")
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            sketch = net.sample(batch.query, Sampling(seed=int(torch.randint(2**31, ()))))
-            told = net.told(batch.query)
+            sample = net.sample(batch.query, Sampling(seed=int(torch.randint(2**31, ()))))
+            told = net.told(sample, batch.query)
         with torch.autocast("cpu", torch.bfloat16):
-            image = net.painter(sketch, told)
+            image = net.painter(*told)
         given = image, batch.truth, batch.target, batch.truth
         judged, fooled = contest_classes(judge, self.optimisers["discriminator"], *given)
         l1 = distance(image, batch.target, int(o["squares"]))

@@ -10,7 +10,7 @@ from xview_demo.zoo import get
 SMALL: dict[str, Any] = {"size": 128, "width": 32, "dropout": 0.0, "bird_eye": True, "classes": 8}
 RAYS = SMALL | {"rays": 16}
 NARROW = RAYS | {"width": 24}
-PAINTER = {"painted": True, "grain": 0.5}  # the grain was chosen on validation worlds
+PAINTER = {"painted": True, "grain": 0.5}  # the grain was chosen on validation worlds, as strengths below
 PAINTED = {"segmentation": 10.0, "adversarial": 4.0}  # of a painter's class discriminator
 LATE = {"segmentation": 10.0, "adversarial": 10.0, "alone": True}  # of a painter that waits for its sketch
 GAN: dict[str, Any] = {"batch": 16, "learning_rate": 2e-4}
@@ -77,9 +77,9 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis: pix2pix, the panorama alone in and the aerial view alone out",
         "synthesis:GanMethod",
         Settings(
-            # .998 lags behind so brief a painter; the rate fell towards step 1300, but the last steps made it rougher
+            # .998 lags behind so brief a painter
             "pix2pix-world", steps=1640, **SWIFT, average=0.99,
-            model=NARROW | PAINTER | {"width": 20, "trunk": True, "heads": ["image"], "classes": None, "detail": 28.0},
+            model=NARROW | PAINTER | {"width": 20, "trunk": True, "heads": ["image"], "classes": None, "strength": 0.4},
             options={"adversarial": 8.0, "alone": True, "finish": 900, "joint": 1140},
         ),
         _smoke(discriminator=8),
@@ -116,7 +116,7 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis: latent diffusion; its autoencoder and vision tower are trained first, in the same run",
         "diffusion:DiffusionMethod",
         Settings(
-            "clip-diffusion-world", steps=3500, batch=16, learning_rate=4e-4, weight_decay=0.01, average=0.99,
+            "clip-diffusion-world", steps=3760, batch=16, learning_rate=4e-4, weight_decay=0.01, average=0.99,
             model=DIFFUSION | PAINTER, options={"first": 0.28, "finish": 3200},
         ),
         _smoke(first=0.5, crop=32, finish=3, discriminator=8),

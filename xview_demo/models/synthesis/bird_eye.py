@@ -70,6 +70,12 @@ class BirdEye(nn.Module):
         return Drawn(self(query.image, query.mask, query.camera_height)[0])
 
 
+def local_means(image: Tensor) -> Tensor:
+    """(B, C, S, S) → means over squares around each pixel, the same shape: what has no fine detail."""
+    around = nn.functional.pad(image, (SQUARE // 2,) * 4, mode="replicate")
+    return nn.functional.avg_pool2d(around, SQUARE, 1)
+
+
 def fine_detail(hint: Tensor, metres: float, reach: float) -> Tensor:
     """What a bird's-eye view shows beyond its local means: (B, 4, S, S) with mask → (B, 3, S, S), 0 beyond `reach`.
 
@@ -79,8 +85,7 @@ def fine_detail(hint: Tensor, metres: float, reach: float) -> Tensor:
         reach: metres from the camera to which it is given; it fades within 5 m around that.
     """
     image, mask = hint[:, :3], hint[:, 3:]
-    around = nn.functional.pad(image, (SQUARE // 2,) * 4, mode="replicate")
     side = hint.shape[-1]
     line = (torch.arange(side, device=hint.device) + 0.5) * (metres / side) - metres / 2
     away = torch.hypot(line[:, None], line)
-    return (image - nn.functional.avg_pool2d(around, SQUARE, 1)) * mask * ((reach - away) / 2).sigmoid()
+    return (image - local_means(image)) * mask * ((reach - away) / 2).sigmoid()

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from xview_demo.models.hub import HubModel
 from xview_demo.models.rays import RayProjector
-from xview_demo.models.synthesis.bird_eye import BirdEye, fine_detail
+from xview_demo.models.synthesis.bird_eye import BirdEye, fine_detail, local_means
 from xview_demo.models.synthesis.interface import AERIAL, GROUND, SOLVERS, Drawn, Query, Sampling
 from xview_demo.models.synthesis.layers import Painter
 
@@ -72,7 +72,7 @@ class ClipDiffusion(HubModel):
         steps, guidance, solver: of sampling, unless a call gives others (50 steps of DDIM published).
         painted: a small network paints over what is decoded, upon the bird's-eye view and the rays, with the view's
             fine detail laid over it first [ours].
-        grain: how rough it paints, 1 as in training.
+        grain, strength: how rough and how strongly it paints, 1 as in training.
         detail: metres from the camera to which that detail is laid.
 
     Raises:
@@ -104,6 +104,7 @@ class ClipDiffusion(HubModel):
         solver: str = "ddim",
         painted: bool = False,
         grain: float = 1.0,
+        strength: float = 1.0,
         detail: float = 28.0,
     ) -> None:
         super().__init__()
@@ -128,7 +129,7 @@ class ClipDiffusion(HubModel):
         layers = [nn.Linear(code, hidden), nn.ReLU(), nn.Linear(hidden, cross)]
         self.tokens = nn.Sequential(*([] if tokens else [nn.LayerNorm(code)]), *layers)
         self.rays = RayProjector.over_tile(size // 2, metres, rays) if bird_eye and rays else None
-        self.painter = Painter(0, grain=grain, features=4 + rays + 3) if painted else None
+        self.painter = Painter(0, 32, grain, strength, features=4 + rays + 3) if painted else None
         self.null = nn.Parameter(torch.zeros(1, 1, cross))  # what stands for "no picture"
         self.register_buffer("latent_scale", torch.tensor(float(self.vae.config.scaling_factor)))
         self.register_buffer("alphas", DDPMScheduler(**self.schedule).alphas_cumprod, persistent=False)
@@ -262,15 +263,23 @@ class ClipDiffusion(HubModel):
             ValueError: an unknown solver, or a number of steps that cannot be.
         """
         image = self.sample(query, sampling, hinted)
-        return Drawn(self.painter(image, self.told(query)) if self.painter is not None and hinted else image)
+        return Drawn(self.painter(*self.told(image, query)) if self.painter is not None and hinted else image)
 
-    def told(self, query: Query) -> Tensor:
-        """What the painter knows of each tile: (B, 4 + rays + 3, size, size), the last its fine detail."""
+    def told(self, image: Tensor, query: Query) -> tuple[Tensor, Tensor]:
+        """What the painter is given: the sample, smooth, for guidance makes it rough; what is known of each tile.
+
+        Args:
+            image: (B, 3, size, size) as sampled.
+            query: the strips.
+
+        Returns:
+            (B, 3, size, size), and (B, 4 + rays + 3, size, size), of which the last three are fine detail.
+        """
         overhead = self.overhead(query)
         parts = [overhead]
         if self.rays is not None:
             parts.append(F.interpolate(self.rays(query.image), scale_factor=2.0, mode="bilinear"))
-        return torch.cat([*parts, fine_detail(overhead, self.metres, self.detail)], 1)
+        return local_means(image), torch.cat([*parts, fine_detail(overhead, self.metres, self.detail)], 1)
 
     @torch.no_grad()
     def sample(self, query: Query, sampling: Sampling | None = None, hinted: bool = True) -> Tensor:

@@ -135,6 +135,7 @@ class Painter(nn.Module):
         classes: N; 0 = it is told none, but the features that the sketch was drawn from.
         width: channels, raised to a multiple of 16.
         grain: spread of the noise after training, in which it is 1: less gives smoother pictures.
+        strength: of what is painted, after training, in which it is 1: 0 leaves the sketch as it is.
         dilations: of its convolutions.
         features: C, channels of the features; the last three are added to the sketch before it is painted over.
     """
@@ -146,11 +147,12 @@ class Painter(nn.Module):
         classes: int,
         width: int = 32,
         grain: float = 1.0,
+        strength: float = 1.0,
         dilations: Sequence[int] = (1, 2, 4),
         features: int = 0,
     ) -> None:
         super().__init__()
-        self.classes, self.grain = classes, grain
+        self.classes, self.grain, self.strength = classes, grain, strength
         # by sixteens: in bfloat16 oneDNN's gradient of a dilated convolution is NaN for other numbers of channels
         width = -(-width // 16) * 16
         wide = [3 + classes + features + self.NOISE, *(width for _ in dilations)]
@@ -180,7 +182,8 @@ class Painter(nn.Module):
             sketch = sketch + told[:, -3:]
         x = torch.cat((sketch * 2 - 1, told.to(sketch), noise), 1).contiguous(memory_format=torch.channels_last)
         level = sketch.clamp(0.02, 0.98).logit() / 2  # of the tanh below
-        return (self.layers(x).float() + level).tanh() * 0.5 + 0.5
+        strength = 1.0 if self.training else self.strength
+        return (strength * self.layers(x).float() + level).tanh() * 0.5 + 0.5
 
 
 class ClassDiscriminator(nn.Module):

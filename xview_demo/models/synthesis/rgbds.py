@@ -83,7 +83,7 @@ class RGBDSGenerator(HubModel):
         metres: width of the tile.
         rays: channels of features that are read from each column and written along its ray, a part of the plan [ours].
         painted: a small network paints the picture, over the decoder's own as a sketch, upon those classes [ours].
-        grain: how rough it paints, 1 as in training.
+        grain, strength: how rough and how strongly it paints, 1 as in training.
 
     Raises:
         ValueError: a size that cannot be, or rays or a painter without `bird_eye`.
@@ -106,6 +106,7 @@ class RGBDSGenerator(HubModel):
         rays: int = 0,
         painted: bool = False,
         grain: float = 1.0,
+        strength: float = 1.0,
     ) -> None:
         super().__init__()
         if size < 64 or size & (size - 1):
@@ -130,7 +131,7 @@ class RGBDSGenerator(HubModel):
             self.enlarge.apply(initialise)
         for part in (self.decoder, self.out):
             part.apply(initialise)
-        self.painter = Painter(classes, width, grain, (1, 2, 4, 8)) if painted else None
+        self.painter = Painter(classes, width, grain, strength, (1, 2, 4, 8)) if painted else None
         self.rays = RayProjector.over_tile(size // 2, metres, rays) if rays else None
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)

@@ -54,7 +54,7 @@ class XForkGenerator(HubModel):
         painted: a second, small network paints the picture, over the branch's own as a sketch, upon the classes that
             the other branch has decided on; where there is none, upon the features that the sketch comes from, which
             a trunk gives, and with the bird's eye's fine detail laid over the sketch first [ours].
-        grain: how rough it paints, 1 as in training.
+        grain, strength: how rough and how strongly it paints, 1 as in training.
         trunk: a ResNet-18 reads the bird's eye and the rays, in the place of plain convolutions [ours].
         detail: metres from the camera to which that detail is laid; beyond, the bird's eye shows smears.
 
@@ -80,6 +80,7 @@ class XForkGenerator(HubModel):
         rays: int = 0,
         painted: bool = False,
         grain: float = 1.0,
+        strength: float = 1.0,
         trunk: bool = False,
         detail: float = 28.0,
     ) -> None:
@@ -122,9 +123,9 @@ class XForkGenerator(HubModel):
                 part.apply(initialise)
         self.painter = None
         if painted and labels:
-            self.painter = Painter(classes or 0, width, grain)
+            self.painter = Painter(classes or 0, width, grain, strength)
         elif painted:
-            self.painter = Painter(0, width, grain, features=2 * width + 3)
+            self.painter = Painter(0, width, grain, strength, features=2 * width + 3)
         self.rays = RayProjector.over_tile(size // 2, metres, rays) if rays else None
 
     def hint(self, query: Query) -> Tensor | None:

@@ -29,7 +29,7 @@ class XSeqGenerator(HubModel):
     Args:
         size, width, dropout, bird_eye, classes, metres, reads, draws: as `XForkGenerator`'s.
         rays, trunk: as `XForkGenerator`'s, of the first generator.
-        painted, grain: a painter paints over the first generator's picture, upon the second's classes, as in
+        painted, grain, strength: a painter paints over the first generator's picture, upon the second's classes, as in
             `XForkGenerator` [ours].
         gradient: factor of the second generator's gradient in the first (0.1 published).
 
@@ -55,6 +55,7 @@ class XSeqGenerator(HubModel):
         trunk: bool = False,
         painted: bool = False,
         grain: float = 1.0,
+        strength: float = 1.0,
     ) -> None:
         super().__init__()
         self.size, self.bird_eye, self.classes, self.metres = size, bird_eye, classes, metres
@@ -64,7 +65,7 @@ class XSeqGenerator(HubModel):
         self.second = XForkGenerator(size, width, dropout, bird_eye, classes, metres, draws, draws, heads=("labels",))
         if painted and not classes:
             raise ValueError("painted=True needs the number of classes.")
-        self.painter = Painter(classes or 0, width, grain) if painted else None
+        self.painter = Painter(classes or 0, width, grain, strength) if painted else None
 
     def hint(self, query: Query) -> Tensor | None:
         """The second input of the first generator, or None."""
