@@ -4,7 +4,7 @@
 
 Prints:
 
-    212 tiles of 64 m, descriptors of 7680 numbers
+    212 tiles of 64 m, descriptors of 10752 numbers
     1  score 0.…  … m away
     2  score 0.…  … m away
     3  score 0.…  … m away

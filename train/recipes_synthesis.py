@@ -117,7 +117,7 @@ SYNTHESIS: dict[str, Recipe] = {
         "diffusion:DiffusionMethod",
         Settings(
             "clip-diffusion-world", steps=3760, batch=16, learning_rate=4e-4, weight_decay=0.01, average=0.99,
-            model=DIFFUSION | PAINTER, options={"first": 0.28, "finish": 3200},
+            model=DIFFUSION | PAINTER | {"strength": 0.6}, options={"first": 0.28, "finish": 3200},
         ),
         _smoke(first=0.5, crop=32, finish=3, discriminator=8),
         DENSE,

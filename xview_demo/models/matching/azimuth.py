@@ -8,10 +8,10 @@ https://arxiv.org/abs/2005.03860), and with a known heading the comparison is a 
 |---|---|---|
 | input | (B, 3, 128, 512) strip, ±45° | (B, 3, P, P) tile, 64 m, north up |
 | resampled | (B, 4, 64, 256), rows dense near the horizon; and | (B, 3, 64, 256) polar, rows 32 … 0 m, |
-| | (B, 4, 64, 256) polar bird's eye, rows 32 … 0 m | around five places |
+| | (B, 4, 64, 256) polar bird's eye, rows 32 … 0 m | around seven places |
 | trunks | (B, 160, 8, 64) and (B, 80, 8, 64) | (B, 160, 8, 64) |
-| columns | (B, 24, 64) | (B, 5, 24, 64) |
-| descriptor | (B, 7680), the columns five times, unit length | (B, 7680), unit length |
+| columns | (B, 24, 64) | (B, 7, 24, 64) |
+| descriptor | (B, 10752), the columns seven times, unit length | (B, 10752), unit length |
 
 Bin a of A lies at the bearing ((a + ½)/A − ½)·360° from the centre column, which looks along the heading (ground)
 or north (aerial). The bird's-eye branch reads the ground, taken to be flat, in the frame of the tile's polar picture.
@@ -138,8 +138,8 @@ class AzimuthMatcher(Calibrated):
         columns: int = 256,
         rows: int = 64,
         widths: tuple[int, ...] = (32, 64, 128, 160),
-        around: int = 4,
-        reach: float = 2.2,
+        around: int = 6,
+        reach: float = 2.4,
         temperature: float = 0.07,
         calibration: tuple[float, float] = (0.05, 0.05),
         narrow: Sequence[Sequence[float]] = (),
