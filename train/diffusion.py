@@ -174,9 +174,10 @@ class DiffusionMethod:
 
     def _third(self, batch: Views) -> dict[str, float]:
         """The painter paints over what sampling gives, and a discriminator says what its pixels show."""
-        o, net, judge = self.options, self.model, self.modules["discriminator"]
+        o, net = self.options, self.model
         if net.painter is None:
             raise ValueError("The option finish needs a model with painted=True.")
+        judge = self.modules["discriminator"]
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             sample = net.sample(batch.query, Sampling(seed=int(torch.randint(2**31, ()))))
             told = net.told(sample, batch.query)
