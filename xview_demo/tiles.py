@@ -61,7 +61,8 @@ def tiles_of(
             GeoTIFF orthophoto in any coordinate system. A folder that holds `tiles.csv` is read by that list.
             Names of files in a folder may hold the place, see `geometry.names`; georeferences and EXIF are read too.
         tile_metres: ground width of the tiles cut from a World or an orthophoto.
-        stride_metres: distance between their centres; None = tile_metres.
+        stride_metres: distance between their centres; None = tile_metres. Matchers find cameras near a tile's centre:
+            8 m is best for localizing.
         pixels: per side of the tiles cut from a World or orthophoto.
         kind: "aerial", or "ground" for a gallery of street-level pictures (folder or CSV).
         utm_zone: (number, "N" or "S") of UTM names that do not state their zone.

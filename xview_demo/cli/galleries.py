@@ -22,7 +22,8 @@ def gallery_build(
     stride_metres: Annotated[
         float | None,
         typer.Option(
-            "--stride-metres", help="Step between tiles; left out: a tile's side, or along a world's streets."
+            "--stride-metres",
+            help="Step between tiles, best 8 m; left out: a tile's side, or along a world's streets.",
         ),
     ] = None,
     kind: Kind = "aerial",
