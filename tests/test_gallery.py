@@ -46,7 +46,7 @@ class Place:
     seed, size = 7, 256.0
 
     def tiles(self, tile_metres, stride_metres):
-        count = int((self.size - tile_metres) // stride_metres) + 1
+        count = max(0, int((self.size - tile_metres) // stride_metres) + 1)
         for i in range(count * count):
             row, column = divmod(i, count)
             local = ((column - (count - 1) / 2) * stride_metres, ((count - 1) / 2 - row) * stride_metres)
@@ -359,6 +359,14 @@ def test_orthophoto_in_any_coordinate_system(tmp_path, epsg, dtype):
             place = enu_to_latlon(*offset, ORIGIN)
             assert distance_m(place, gallery.latlons[i]) < 3
         assert tile.metres == pytest.approx(64)
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_an_orthophoto_is_cut_so_densely_that_a_camera_is_near_a_tile(tmp_path):
+    ortho = write_ortho(tmp_path / "area.tif", 32618)
+    gallery = Gallery.build(ortho, Encoder(), tile_metres=160, pixels=16)
+    assert gallery.stride_metres == 8 and len(gallery) >= 25
+    assert gallery.distances(gallery.latlons[0])[1] == pytest.approx(8, abs=0.05)
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")

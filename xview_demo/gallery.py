@@ -26,7 +26,7 @@ from xview_demo.errors import GalleryError
 from xview_demo.files import atomic_path, write_json
 from xview_demo.geometry.geodesy import distance_m
 from xview_demo.geometry.regions import Region, region_mask
-from xview_demo.tiles import AerialView, GroundView, Tile, View, encoder_for, tiles_of
+from xview_demo.tiles import STRIDE, AerialView, GroundView, Tile, View, encoder_for, tiles_of
 
 FORMAT = 1
 KINDS = ("aerial", "ground")
@@ -81,7 +81,7 @@ class Gallery:
         *,
         path: str | os.PathLike[str] | None = None,
         tile_metres: float = 64.0,
-        stride_metres: float | None = None,
+        stride_metres: float = STRIDE,
         kind: str = "aerial",
         batch: int = 32,
         progress: Progress | None = None,
@@ -95,7 +95,7 @@ class Gallery:
             source: a World, a folder, a CSV or a GeoTIFF (`tiles.tiles_of` says what is accepted).
             encoder: usually a `GeoLocalizer`; photographs are encoded by its `places`, where it has that part.
             path: folder to keep it in, replaced if it holds a gallery; None = in memory only.
-            tile_metres, stride_metres: size and distance of tiles cut from a World or GeoTIFF.
+            tile_metres, stride_metres: size of tiles cut from a World or GeoTIFF, and from centre to centre.
             kind: "aerial", or "ground" for a gallery of street-level pictures (encoder needs `embed_ground`).
             batch: tiles per call of the encoder.
             progress: called with (tiles done, tiles in all; 0 while unknown).
@@ -119,7 +119,7 @@ class Gallery:
             "kind": kind,
             "source": found.label,
             "tile_metres": float(tile_metres) if cut else None,
-            "stride_metres": float(stride_metres or tile_metres) if cut else None,
+            "stride_metres": float(stride_metres) if cut else None,
         }
         if path is None:
             tiles, descriptors, pictures = encode(found, encoder, kind, batch, progress, None, None)

@@ -17,6 +17,7 @@ from xview_demo.rasters import colour_bands, scaled, stretch
 from xview_demo.views import AerialView, GroundView
 
 View = AerialView | GroundView
+STRIDE = 8.0  # metres between tiles that are cut: matchers find cameras within a few metres of a tile's centre
 MIN_VALID = 0.5  # share of an orthophoto's tile that must hold data
 LIST_NAME = "tiles.csv"
 
@@ -48,7 +49,7 @@ def tiles_of(
     source: Any,
     *,
     tile_metres: float = 64.0,
-    stride_metres: float | None = None,
+    stride_metres: float = STRIDE,
     pixels: int = 256,
     kind: str = "aerial",
     utm_zone: tuple[int, str] | None = None,
@@ -61,8 +62,7 @@ def tiles_of(
             GeoTIFF orthophoto in any coordinate system. A folder that holds `tiles.csv` is read by that list.
             Names of files in a folder may hold the place, see `geometry.names`; georeferences and EXIF are read too.
         tile_metres: ground width of the tiles cut from a World or an orthophoto.
-        stride_metres: distance between their centres; None = tile_metres. Matchers find cameras near a tile's centre:
-            8 m is best for localizing.
+        stride_metres: distance between their centres. Matchers find cameras near a tile's centre.
         pixels: per side of the tiles cut from a World or orthophoto.
         kind: "aerial", or "ground" for a gallery of street-level pictures (folder or CSV).
         utm_zone: (number, "N" or "S") of UTM names that do not state their zone.
@@ -70,12 +70,11 @@ def tiles_of(
     Raises:
         GalleryError: the source is none of these, or holds no tile.
     """
-    stride = tile_metres if stride_metres is None else stride_metres
-    if not (tile_metres > 0 and stride > 0):
-        raise GalleryError(f"Tiles of {tile_metres} m every {stride} m are not possible: give more than 0.")
+    if not (tile_metres > 0 and stride_metres > 0):
+        raise GalleryError(f"Tiles of {tile_metres} m every {stride_metres} m are not possible: give more than 0.")
     if callable(getattr(source, "tiles", None)):
         label = f"world:{source.seed}" if hasattr(source, "seed") else type(source).__name__
-        return TileSource("world", label, *_world_tiles(source, tile_metres, stride), in_files=False)
+        return TileSource("world", label, *_world_tiles(source, tile_metres, stride_metres), in_files=False)
     if not isinstance(source, (str, os.PathLike)):
         raise GalleryError(f"A {type(source).__name__} holds no tiles: give a World, a folder, a CSV or a GeoTIFF.")
     path = Path(source)
@@ -91,7 +90,7 @@ def tiles_of(
         rows = _read_list(path)
         return TileSource("list", str(path), len(rows), _listed(path, rows, kind), in_files=True)
     if path.suffix.lower() in (".tif", ".tiff", ".vrt"):
-        return TileSource("ortho", str(path), None, _ortho(path, tile_metres, stride, pixels), in_files=False)
+        return TileSource("ortho", str(path), None, _ortho(path, tile_metres, stride_metres, pixels), in_files=False)
     raise GalleryError(f"{path.name} is no source of tiles: give a folder, a CSV, a GeoTIFF or a World.")
 
 
