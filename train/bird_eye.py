@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from train import augment
 from train.cache import Cache
 from train.data import apart, neighbours, pairs
-from train.engine import Settings
+from train.engine import Settings, descend
 from train.losses import info_nce
 from xview_demo.geometry.overhead import TILE_METRES
 from xview_demo.models.matching.bird_eye_correlation import weighted_correlation
@@ -81,10 +81,6 @@ class BirdEyeMethod:
         scores = soft * (volume / soft).logsumexp(2)
         scale = model.log_scale.clamp(1.5, 4.6).exp()
         loss = info_nce(scores * scale, batch.valid)
-        optimiser = self.optimisers["model"]
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
+        descend(self.optimisers["model"], loss)
         found = scores.detach().argmax(1) == torch.arange(len(scores))
         return {"loss": loss.item(), "r1": found.float().mean().item(), "scale": scale.item()}

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from train.engine import Settings, cosine
+from train.engine import Settings, cosine, descend
 
 
 def distance(image: Tensor, target: Tensor, side: int = 1) -> Tensor:
@@ -22,13 +22,6 @@ def cosine_to(step: int, settings: Settings, finish: int | None) -> float:
     if step < finish:
         return cosine(step, replace(settings, steps=finish))
     return cosine(step - finish, replace(settings, steps=settings.steps - finish, restarts=(), warmup=0.0))
-
-
-def update(optimiser: Optimizer, loss: Tensor) -> None:
-    """One step down the loss."""
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
 
 
 def contest(
@@ -48,7 +41,7 @@ def contest(
     with torch.autocast("cpu", torch.bfloat16):
         truth, drawn = net(real, real_beside), net(fake.detach(), held)
     judge = 0.5 * (_bce(truth, label) + _bce(drawn, 0.0))
-    update(optimiser, judge)
+    descend(optimiser, judge, clip=None)
     net.requires_grad_(False)
     with torch.autocast("cpu", torch.bfloat16):
         return judge.item(), _bce(net(fake, fake_beside), 1.0)
@@ -73,7 +66,7 @@ def contest_classes(
     weight = torch.cat((weight, torch.ones(1)))  # the last is "drawn"
     drawn = torch.full_like(truth, count)
     judge = F.cross_entropy(real, truth, weight) + F.cross_entropy(fake, drawn)
-    update(optimiser, judge)
+    descend(optimiser, judge, clip=None)
     net.requires_grad_(False)
     with torch.autocast("cpu", torch.bfloat16):
         return judge.item(), F.cross_entropy(net(image), kinds, weight)

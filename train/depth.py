@@ -6,7 +6,7 @@ from torch import Generator, Tensor
 from train import augment
 from train.cache import Cache
 from train.data import draw, images, labels
-from train.engine import Settings, settle
+from train.engine import Settings, descend, settle
 from train.losses import depth_loss
 from xview_demo.models.depth.unet import UNetDepth
 
@@ -46,11 +46,7 @@ class DepthMethod:
             log_depth, sky, height = self.model(image, rows=elevation)
         tall = (height - camera.log()).abs().mean()
         loss = depth_loss(log_depth, sky, metres) + 0.3 * tall
-        optimiser = self.optimisers["model"]
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        optimiser.step()
+        descend(self.optimisers["model"], loss)
         near = metres < 60
         relative = ((log_depth.detach().exp() - metres).abs() / metres)[near].mean()
         return {"loss": loss.item(), "abs_rel": relative.item(), "height": tall.item()}

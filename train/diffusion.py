@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from train.contest import contest_classes, cosine_to, distance, update
-from train.engine import Settings
+from train.contest import contest_classes, cosine_to, distance
+from train.engine import Settings, descend
 from train.losses import info_nce
 from train.synthesis import Views, draw_views
 from xview_demo.classes import CLASSES
@@ -186,7 +186,7 @@ class DiffusionMethod:
         given = image, batch.truth, batch.target, batch.truth
         judged, fooled = contest_classes(judge, self.optimisers["discriminator"], *given)
         l1 = distance(image, batch.target, int(o["squares"]))
-        update(self.optimisers["painter"], o["adversarial"] * fooled + o["l1"] * l1)
+        descend(self.optimisers["painter"], o["adversarial"] * fooled + o["l1"] * l1, clip=None)
         judge.requires_grad_(True)
         self.pace.tell(l1.item())
         return {"judge": judged, "fooled": fooled.item(), "l1": l1.item()}

@@ -83,6 +83,15 @@ def step_of(generator: torch.Generator, seed: int) -> int:
     return generator.initial_seed() - seed * 1_000_003
 
 
+def descend(optimiser: torch.optim.Optimizer, loss: torch.Tensor, clip: float | None = 5.0) -> None:
+    """One step down the loss; the gradient of all that the optimiser moves is cut to the length `clip`."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    if clip is not None:
+        nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip)
+    optimiser.step()
+
+
 def settle(module: nn.Module, generator: torch.Generator, settings: Settings) -> None:
     """From the step in the option `settled` on, let batch norm use its running statistics, as predictions do.
 

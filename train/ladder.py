@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from train import augment
 from train.cache import Cache
 from train.data import apart, draw, images, neighbours, pairs
-from train.engine import Settings
+from train.engine import Settings, descend
 from train.losses import triplet_margin, weighted_soft_margin
 from train.pictures import fingerprint, pictures, tiny_model, with_helpers
 from xview_demo import zoo
@@ -120,11 +120,7 @@ class LadderMethod:
         with torch.autocast("cpu", torch.bfloat16):
             vectors = self.vectors(batch)
         loss = self.loss(vectors, batch.valid)
-        optimiser = self.optimisers["model"]
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        optimiser.step()
+        descend(self.optimisers["model"], loss)
         found = (vectors[0] @ vectors[1].t()).detach().argmax(1) == torch.arange(len(vectors[0]))
         return {"loss": loss.item(), "r1": found.float().mean().item()}
 

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from train import augment
 from train.cache import Cache
 from train.data import apart, neighbours, pairs
-from train.engine import Settings, step_of
+from train.engine import Settings, descend, step_of
 from train.losses import heading_nce, info_nce
 from train.memory import TileMemory
 from xview_demo.models.matching.azimuth import AzimuthMatcher
@@ -92,11 +92,7 @@ class AzimuthMethod:
         aligned = info_nce(volume[..., 0], valid, further=None if further is None else further[..., 0])
         turned = heading_nce(volume, valid, further=further)
         loss = self.options["aligned"] * aligned + turned
-        optimiser = self.optimisers["model"]
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        optimiser.step()
+        descend(self.optimisers["model"], loss)
         found = volume.detach()[..., 0].argmax(1) == torch.arange(len(volume))
         best = volume.detach().amax(2).argmax(1) == torch.arange(len(volume))
         return {

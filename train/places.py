@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from train import augment
-from train.engine import Settings, generator_of
+from train.engine import Settings, descend, generator_of
 from xview_demo.data.places import RADIUS, PlaceIndex, read_places
 from xview_demo.evaluation.places import Found, first_hits, place_recalls, rerank_all, retrieve
 from xview_demo.files import cache_root
@@ -284,7 +284,7 @@ class PlacesMethod:
             loss = _relative(right, wrong)
         else:
             loss = F.relu(self.options["margin"] + right[:, None] - hardest).mean()
-        self._update("features", loss)
+        descend(self.optimisers["features"], loss)
         solved = (right < hardest[:, 0]).float().mean()
         return {"triplet": loss.item(), "solved": solved.item()}
 
@@ -309,7 +309,8 @@ class PlacesMethod:
             query, positive = self._local(batch.query), self._local(batch.positive)
             losses["consistency"] = self._consistency(batch, query, positive)
             losses["features"] = self._feature_wise(batch, query, positive)
-        self._update("regressor", torch.stack([o[name] * loss for name, loss in losses.items()]).sum())
+        total = torch.stack([o[name] * loss for name, loss in losses.items()]).sum()
+        descend(self.optimisers["regressor"], total)
         return {name: loss.item() for name, loss in losses.items()}
 
     @torch.no_grad()
@@ -345,13 +346,6 @@ class PlacesMethod:
             maps = self.model.extractor.maps(torch.cat(warped))
         a, b = self.model.extractor.cells(maps.float()).chunk(2)
         return F.mse_loss(a, b)
-
-    def _update(self, name: str, loss: Tensor) -> None:
-        optimiser = self.optimisers[name]
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], 5.0)
-        optimiser.step()
 
     # Choosing
 

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from train import augment
 from train.cache import Cache
 from train.data import images, labels
-from train.engine import Settings
+from train.engine import Settings, descend
 from xview_demo import zoo
 from xview_demo.classes import BUILDING, LANDCOVER_OF_CLASSES
 from xview_demo.geometry.sightline import sightline_maps
@@ -138,11 +138,8 @@ class PositionMethod:
         with torch.autocast("cpu", torch.bfloat16):
             found = self.model(batch.strip, batch.tile)
         losses = position_losses(found, batch)
-        optimiser = self.optimisers["model"]
-        optimiser.zero_grad(set_to_none=True)
-        torch.stack([self.options[name] * loss for name, loss in losses.items()]).sum().backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        optimiser.step()
+        total = torch.stack([self.options[name] * loss for name, loss in losses.items()]).sum()
+        descend(self.optimisers["model"], total)
         best = found.density.detach().flatten(1).argmax(1)
         best = torch.stack((best % self.cells, best // self.cells), 1) + 0.5
         metres = (best - batch.camera).norm(dim=1).mean() * (self.model.metres / self.cells)

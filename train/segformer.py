@@ -12,7 +12,7 @@ from train import augment
 from train.cache import Cache
 from train.data import class_shares, images, labels, rarity
 from train.diffusion import Pace
-from train.engine import Settings, cosine, settle
+from train.engine import Settings, cosine, descend, settle
 from train.pictures import tiny_model
 from train.segmentation import SegmentationMethod
 from xview_demo import zoo
@@ -108,11 +108,7 @@ class SegFormerMethod:
             total = total + loss
             report[view] = loss.item()
             report[f"{view}_accuracy"] = (logits.detach().argmax(1) == truth).float().mean().item()
-        optimiser = self.optimisers["model"]
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        optimiser.step()
+        descend(self.optimisers["model"], total)
         self.pace.tell(total.item())
         return report
 

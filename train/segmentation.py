@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from train import augment
 from train.cache import Cache
 from train.data import class_shares, images, labels, rarity
-from train.engine import Settings
+from train.engine import Settings, descend
 from xview_demo.models.segmentation.unet import UNetSegmenter
 
 Batch = tuple[Tensor, Tensor, Tensor | None]
@@ -82,10 +82,6 @@ class SegmentationMethod:
         logits = logits.float()
         entropy = F.cross_entropy(logits, truth, weight=self.weights)
         dice = self.dice(logits, truth)
-        optimiser = self.optimisers["model"]
-        optimiser.zero_grad(set_to_none=True)
-        (entropy + self.options["dice"] * dice).backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        optimiser.step()
+        descend(self.optimisers["model"], entropy + self.options["dice"] * dice)
         right = (logits.detach().argmax(1) == truth).float().mean()
         return {"entropy": entropy.item(), "dice": dice.item(), "accuracy": right.item()}

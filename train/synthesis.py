@@ -12,9 +12,9 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from train import augment
-from train.contest import contest, contest_classes, cosine_to, distance, update
+from train.contest import contest, contest_classes, cosine_to, distance
 from train.data import draw, images, labels
-from train.engine import Settings, step_of
+from train.engine import Settings, descend, step_of
 from xview_demo.classes import CLASSES, PALETTE
 from xview_demo.models.synthesis.interface import GROUND, Query, frame
 from xview_demo.models.synthesis.layers import ClassDiscriminator, PatchDiscriminator
@@ -198,7 +198,7 @@ class GanMethod:
                 l1 = l1 + distance(image, batch.target, o["squares"] if self.finishing else 1)
             judged, fooled = self._judge(image, kinds, None if self.finishing else predicted, source, batch)
         loss = o["adversarial"] * fooled + o["l1"] * l1 + o["segmentation"] * classes
-        update(self.optimisers["generator"], loss)
+        descend(self.optimisers["generator"], loss, clip=None)
         for name in self.modules:
             self.modules[name].requires_grad_(True)
         return {"judge": judged, "fooled": fooled.item(), "l1": l1.item(), "classes": classes.item()}
