@@ -25,7 +25,7 @@ from train.synthesis import GanMethod, draw_views, wear
 from xview_demo import zoo
 from xview_demo.classes import PALETTE
 from xview_demo.data import read
-from xview_demo.errors import DataError
+from xview_demo.errors import DataError, XViewError
 from xview_demo.models.synthesis.bird_eye import BirdEye
 from xview_demo.models.synthesis.interface import Query
 from xview_demo.models.synthesis.layers import ClassDiscriminator
@@ -248,6 +248,12 @@ def test_the_painter_of_samples_learns_last_and_alone():
     changed = {name for name, value in state(method.model).items() if not torch.equal(value, before["model"][name])}
     assert changed and all(name.startswith("painter.") for name in changed)
     assert all(p.requires_grad for p in method.modules["discriminator"].parameters())
+
+
+def test_a_model_without_a_painter_is_told_so_before_the_run():
+    settings = recipes.get("clip-diffusion-world").small().settings
+    with pytest.raises(XViewError, match="finish=2 needs a model with painted=True"):
+        DiffusionMethod(replace(settings, model=settings.model | {"painted": False}, options={"finish": 2}), Fake())
 
 
 def test_dropped_pictures_have_no_condition():

@@ -15,6 +15,7 @@ from train.engine import Settings, descend
 from train.losses import info_nce
 from train.synthesis import Views, draw_views
 from xview_demo.classes import CLASSES
+from xview_demo.errors import XViewError
 from xview_demo.models.perceptual import Lpips, autoencoder_features, unit_distance
 from xview_demo.models.synthesis.clip_diffusion import ClipDiffusion
 from xview_demo.models.synthesis.interface import Sampling
@@ -87,6 +88,8 @@ class DiffusionMethod:
             self.model = ClipDiffusion.from_stable_diffusion(o["diffusion"], o["vision"], **settings.model)
         else:
             self.model = ClipDiffusion(**settings.model)
+        if o["finish"] is not None and self.model.painter is None:
+            raise XViewError(f"The option finish={o['finish']} needs a model with painted=True, to train its painter.")
         self.lpips = Lpips(o["lpips"]) if o["lpips"] else None
         self.pace = Pace(int(o["epoch"]))
         self.modules: dict[str, nn.Module] = {"model": self.model, "pace": self.pace}
@@ -175,8 +178,6 @@ class DiffusionMethod:
     def _third(self, batch: Views) -> dict[str, float]:
         """The painter paints over what sampling gives, and a discriminator says what its pixels show."""
         o, net = self.options, self.model
-        if net.painter is None:
-            raise ValueError("The option finish needs a model with painted=True.")
         judge = self.modules["discriminator"]
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             sample = net.sample(batch.query, Sampling(seed=int(torch.randint(2**31, ()))))
