@@ -179,6 +179,7 @@ class DiffusionMethod:
         """The painter paints over what sampling gives, and a discriminator says what its pixels show."""
         o, net = self.options, self.model
         judge = self.modules["discriminator"]
+        assert net.painter is not None  # or there would be no option `finish`
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             sample = net.sample(batch.query, Sampling(seed=int(torch.randint(2**31, ()))))
             told = net.told(sample, batch.query)
