@@ -251,9 +251,10 @@ def test_the_painter_of_samples_learns_last_and_alone():
 
 
 def test_a_model_without_a_painter_is_told_so_before_the_run():
-    settings = recipes.get("clip-diffusion-world").small().settings
-    with pytest.raises(XViewError, match="finish=2 needs a model with painted=True"):
-        DiffusionMethod(replace(settings, model=settings.model | {"painted": False}, options={"finish": 2}), Fake())
+    for name, method in (("clip-diffusion-world", DiffusionMethod), ("xfork-world", GanMethod)):
+        settings = recipes.get(name).small().settings
+        with pytest.raises(XViewError, match="finish=2 needs a model with painted=True"):
+            method(replace(settings, model=settings.model | {"painted": False}, options={"finish": 2}), Fake())
 
 
 def test_dropped_pictures_have_no_condition():

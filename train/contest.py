@@ -8,11 +8,18 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from train.engine import Settings, cosine, descend
+from xview_demo.errors import XViewError
 
 
 def distance(image: Tensor, target: Tensor, side: int = 1) -> Tensor:
     """L1 in units of [-1, 1], as published, of pixels or of means over squares of `side` pixels."""
     return F.l1_loss(F.avg_pool2d(image, side), F.avg_pool2d(target, side)) * 2
+
+
+def check_finish(painter: nn.Module | None, finish: int | None) -> None:
+    """Refuse to let the painter finish the work where there is none."""
+    if finish is not None and painter is None:
+        raise XViewError(f"The option finish={finish} needs a model with painted=True, to train its painter.")
 
 
 def cosine_to(step: int, settings: Settings, finish: int | None) -> float:

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from train.contest import contest_classes, cosine_to, distance
+from train.contest import check_finish, contest_classes, cosine_to, distance
 from train.engine import Settings, descend
 from train.losses import info_nce
 from train.synthesis import Views, draw_views
 from xview_demo.classes import CLASSES
-from xview_demo.errors import XViewError
 from xview_demo.models.perceptual import Lpips, autoencoder_features, unit_distance
 from xview_demo.models.synthesis.clip_diffusion import ClipDiffusion
 from xview_demo.models.synthesis.interface import Sampling
@@ -88,8 +87,7 @@ class DiffusionMethod:
             self.model = ClipDiffusion.from_stable_diffusion(o["diffusion"], o["vision"], **settings.model)
         else:
             self.model = ClipDiffusion(**settings.model)
-        if o["finish"] is not None and self.model.painter is None:
-            raise XViewError(f"The option finish={o['finish']} needs a model with painted=True, to train its painter.")
+        check_finish(self.model.painter, o["finish"])
         self.lpips = Lpips(o["lpips"]) if o["lpips"] else None
         self.pace = Pace(int(o["epoch"]))
         self.modules: dict[str, nn.Module] = {"model": self.model, "pace": self.pace}

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from train import augment
-from train.contest import contest, contest_classes, cosine_to, distance
+from train.contest import check_finish, contest, contest_classes, cosine_to, distance
 from train.data import draw, images, labels
 from train.engine import Settings, descend, step_of
 from xview_demo.classes import CLASSES, PALETTE
@@ -122,6 +122,7 @@ class GanMethod:
             self.generator.start_from_imagenet()
         self.modules: dict[str, nn.Module] = {"generator": self.generator}
         self.painter = getattr(self.generator, "painter", None)
+        check_finish(self.painter, o["finish"])
         self.finishing = self.joint = False
         self.dice = smp.losses.DiceLoss("multiclass", smooth=1.0)
         width, condition = int(o["discriminator"]), 3 if o["conditional"] else 0
