@@ -63,7 +63,8 @@ class DiffusionMethod:
     Options: `first` (share of the steps for the autoencoder and the tower; 0 when they come trained); `crop`
     (pixels of the autoencoder's pictures); `kl` (weight); `rate` (learning rate of the first part); `decoded`
     (pictures of a batch that are decoded); `perceptual` and `clip` (weights, 1 and 2 as published); `drop` and
-    `drop_hint` (share of pictures without any condition, and without the bird's-eye view); `colour`, `turn` as
+    `drop_hint` (share of pictures without any condition, and without the bird's-eye view); `noisy` (above 1: more of
+    them are nearly all noise, from which a sampling of few steps takes its largest ones); `colour`, `turn` as
     `GanMethod`'s; `schedule` ("cosine", or "plateau" as published) and `epoch` (steps); `diffusion` and `vision`
     (repositories or folders of trained parts); `lpips` (file of torchvision's vgg16; None = distances in the
     autoencoder's encoder). From step `finish` on only the painter learns, as `GanMethod`'s, from a `ClassDiscriminator`
@@ -80,6 +81,7 @@ class DiffusionMethod:
             "drop": 0.1, "drop_hint": 0.2, "colour": 0.4, "turn": True, "schedule": "cosine", "epoch": 500,
             "diffusion": None, "vision": None, "lpips": None, "finish": None, "discriminator": 32, "squares": 8,
             "adversarial": 8.0, "l1": 100.0, "late": 4e-4,
+            "noisy": 1.0,
         }  # fmt: skip
         self.options |= settings.options
         o = self.options
@@ -161,7 +163,7 @@ class DiffusionMethod:
             hint = net.hint(batch.query) if net.bird_eye else None
             tokens = net.condition(batch.query.image).float()
             tokens, hint = self._dropped(tokens, hint)
-            time = torch.randint(len(net.alphas), (count,))
+            time = self._times(count)
             noise = torch.randn_like(latents)
             noisy = net.noisy(latents, noise, time)
             predicted = net(noisy, time, tokens, hint)
@@ -172,6 +174,11 @@ class DiffusionMethod:
         perceptual, clip = self._pictured(noisy, predicted, time, batch.target)
         loss = mse + self.options["perceptual"] * perceptual + self.options["clip"] * clip
         return loss, {"noise": mse.item(), "perceptual": perceptual.item(), "clip": clip.item()}
+
+    def _times(self, count: int) -> Tensor:
+        """Time steps of the noise of `count` pictures."""
+        last = len(self.model.alphas) - 1
+        return ((1 - torch.rand(count) ** float(self.options["noisy"])) * last).round().long()
 
     def _third(self, batch: Views) -> dict[str, float]:
         """The painter paints over what sampling gives, and a discriminator says what its pixels show."""
