@@ -121,10 +121,11 @@ LIMITS: dict[str, str] = {
     ),
     "clip-diffusion-world": (
         "What the panorama does not show is invented, differently for each seed: not evidence of what is there. "
-        "Trained for 37,000 pairs only: with guidance, roads and open ground are where they belong, but textures and "
+        "Trained for 61,000 pairs only: with guidance, roads and open ground are where they belong, but textures and "
         "colours are poor; the tower's tokens tell it next to nothing, all it knows of the place is in the bird's-eye"
-        " view. The first 3,200 steps were taken on fewer training worlds, and the painter's first 300 saw the samples "
-        "as rough as they are. Meant for full panoramas with ±45° of elevation."
+        " view. The first 3,200 steps were taken on fewer training worlds and with noise of every strength alike; the "
+        "painter had learned from the samples of that time for 560 steps before its last 250. Meant for full panoramas "
+        "with ±45° of elevation."
     ),
     **dict.fromkeys(("joint-fusion-vgg-world", "gasc-fusion-world"), SHORT),
     **measures.LIMITS,

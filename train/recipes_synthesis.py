@@ -116,9 +116,9 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis: latent diffusion; its autoencoder and vision tower are trained first, in the same run",
         "diffusion:DiffusionMethod",
         Settings(
-            "clip-diffusion-world", steps=5300, batch=16, learning_rate=4e-4, weight_decay=0.01, average=0.99,
+            "clip-diffusion-world", steps=4950, batch=16, learning_rate=4e-4, weight_decay=0.01, average=0.99,
             model=DIFFUSION | PAINTER | {"strength": 0.6}, restarts=(3200,),
-            options={"first": 0.18, "finish": 5000, "noisy": 2.0},
+            options={"first": 0.19, "finish": 4700, "noisy": 2.0},
         ),
         _smoke(first=0.5, crop=32, finish=3, discriminator=8),
         DENSE,
