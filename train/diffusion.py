@@ -80,8 +80,7 @@ class DiffusionMethod:
             "first": 0.3, "crop": 64, "kl": 1e-6, "rate": 1e-3, "decoded": 2, "perceptual": 1.0, "clip": 2.0,
             "drop": 0.1, "drop_hint": 0.2, "colour": 0.4, "turn": True, "schedule": "cosine", "epoch": 500,
             "diffusion": None, "vision": None, "lpips": None, "finish": None, "discriminator": 32, "squares": 8,
-            "adversarial": 8.0, "l1": 100.0, "late": 4e-4,
-            "noisy": 1.0,
+            "adversarial": 8.0, "l1": 100.0, "late": 4e-4, "noisy": 1.0,
         }  # fmt: skip
         self.options |= settings.options
         o = self.options
@@ -126,12 +125,7 @@ class DiffusionMethod:
         self.model.vae.requires_grad_(early)
         self.model.vision.requires_grad_(early)
         loss, report = self._first(batch) if early else self._second(batch)
-        optimiser = self.optimisers["first" if early else "second"]
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        for group in optimiser.param_groups:
-            torch.nn.utils.clip_grad_norm_(group["params"], 1.0)
-        optimiser.step()
+        descend(self.optimisers["first" if early else "second"], loss, clip=1.0)
         self.pace.tell(loss.item())
         return report
 
@@ -182,8 +176,7 @@ class DiffusionMethod:
 
     def _third(self, batch: Views) -> dict[str, float]:
         """The painter paints over what sampling gives, and a discriminator says what its pixels show."""
-        o, net = self.options, self.model
-        judge = self.modules["discriminator"]
+        o, net, judge = self.options, self.model, self.modules["discriminator"]
         assert net.painter is not None  # or there would be no option `finish`
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             sample = net.sample(batch.query, Sampling(seed=int(torch.randint(2**31, ()))))
