@@ -365,6 +365,7 @@ def test_orthophoto_in_any_coordinate_system(tmp_path, epsg, dtype):
 def test_an_orthophoto_is_cut_so_densely_that_a_camera_is_near_a_tile(tmp_path):
     ortho = write_ortho(tmp_path / "area.tif", 32618)
     gallery = Gallery.build(ortho, Encoder(), tile_metres=160, pixels=16)
+    assert len(Gallery.build(ortho, Encoder(), tile_metres=160, pixels=16, stride_metres=None)) == len(gallery)
     assert gallery.stride_metres == 8 and len(gallery) >= 25
     assert gallery.distances(gallery.latlons[0])[1] == pytest.approx(8, abs=0.05)
 

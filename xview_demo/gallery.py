@@ -81,7 +81,7 @@ class Gallery:
         *,
         path: str | os.PathLike[str] | None = None,
         tile_metres: float = 64.0,
-        stride_metres: float = STRIDE,
+        stride_metres: float | None = None,
         kind: str = "aerial",
         batch: int = 32,
         progress: Progress | None = None,
@@ -95,7 +95,7 @@ class Gallery:
             source: a World, a folder, a CSV or a GeoTIFF (`tiles.tiles_of` says what is accepted).
             encoder: usually a `GeoLocalizer`; photographs are encoded by its `places`, where it has that part.
             path: folder to keep it in, replaced if it holds a gallery; None = in memory only.
-            tile_metres, stride_metres: size of tiles cut from a World or GeoTIFF, and from centre to centre.
+            tile_metres, stride_metres: size and distance of tiles cut from a World or GeoTIFF; None = every 8 m.
             kind: "aerial", or "ground" for a gallery of street-level pictures (encoder needs `embed_ground`).
             batch: tiles per call of the encoder.
             progress: called with (tiles done, tiles in all; 0 while unknown).
@@ -109,8 +109,9 @@ class Gallery:
         """
         if kind not in KINDS:
             raise GalleryError(f"Galleries of kind {kind!r} do not exist: use one of {', '.join(KINDS)}.")
+        stride = STRIDE if stride_metres is None else stride_metres
         found = tiles_of(
-            source, tile_metres=tile_metres, stride_metres=stride_metres, pixels=pixels, kind=kind, utm_zone=utm_zone
+            source, tile_metres=tile_metres, stride_metres=stride, pixels=pixels, kind=kind, utm_zone=utm_zone
         )
         cut = found.kind in ("world", "ortho")
         encoder = encoder_for(kind, encoder)
@@ -119,7 +120,7 @@ class Gallery:
             "kind": kind,
             "source": found.label,
             "tile_metres": float(tile_metres) if cut else None,
-            "stride_metres": float(stride_metres) if cut else None,
+            "stride_metres": float(stride) if cut else None,
         }
         if path is None:
             tiles, descriptors, pictures = encode(found, encoder, kind, batch, progress, None, None)

@@ -37,7 +37,6 @@ def gallery_build(
 ) -> None:
     """Encode an area once, so that it can be searched many times."""
     from xview_demo import Gallery
-    from xview_demo.tiles import STRIDE
 
     found = common.source_of(source, grid=stride_metres is not None)
     built = Gallery.build(
@@ -47,7 +46,7 @@ def gallery_build(
         kind=kind,
         utm_zone=common.zone_of(utm_zone),
         tile_metres=tile_metres,
-        stride_metres=STRIDE if stride_metres is None else stride_metres,
+        stride_metres=stride_metres,
         progress=common.progress("encoding tiles"),
     )
     common.say({"path": str(out), **_about(built)}, f"{len(built.names)} tiles in {out}", as_json)
