@@ -15,7 +15,7 @@ from PIL import Image
 from train import recipes
 from train.__main__ import main
 from train.cache import SMOKE, CacheConfig
-from train.contest import contest_classes, distance
+from train.contest import Reader, contest_classes, distance
 from train.diffusion import DiffusionMethod, Pace
 from train.engine import Settings, cosine, generator_of
 from train.pairs import PairCache, open_pairs
@@ -193,8 +193,72 @@ def test_at_last_the_sketch_learns_from_what_is_said_of_the_painted_picture():
         assert not any(part.training for part in method.generator.overhead.modules())
 
 
+def test_sketch_and_painter_learn_beside_each_other():
+    torch.manual_seed(0)
+    method = method_of("rgbds-world", finish=1, beside=2, reader=0, estimated=0.0)
+    memory = method.optimisers["generator"].state
+    for step, moving in ((1, False), (2, True)):
+        before = state(method.generator)
+        method.step(method.batch(generator_of(0, step)))
+        assert moved(method.painter, state_of(before, "painter."))
+        assert moved(method.generator.overhead, state_of(before, "overhead.")) == moving
+        assert all(of["step"] == 1 for of in memory.values()) and (len(memory) > 20) == moving  # it began anew
+    method.options |= {"l1": 0.0, "segmentation": 0.0}  # what is said of the painted picture is left
+    method.optimisers["generator"].state.clear()
+    before = state(method.generator)
+    method.step(method.batch(generator_of(0, 3)))
+    still = {name for name, part in method.generator.named_children() if not moved(part, state_of(before, f"{name}."))}
+    assert still == {name for name, _ in method.generator.named_children()} - {"painter"}
+    method.options |= {"finish": 10, "beside": 120}
+    settings = Settings("x", steps=400, batch=2, learning_rate=1e-4, warmup=0.0)
+    rates = [method.schedule(step, settings) for step in range(400)]
+    assert 0.5 < rates[119] and rates[120] < 0.01 and rates[219] > 0.4 and rates[399] < 0.02
+
+
+def test_a_reader_learns_from_true_pictures_before_it_reads_painted_ones():
+    torch.manual_seed(0)
+    method = method_of("rgbds-world", finish=2, reader=1, beside=None, estimated=0.0, alone=True)
+    reader = method.modules["reader"]
+    for step, learns, reads in ((0, False, False), (1, True, True), (2, False, True)):
+        before, batch = state(reader), method.batch(generator_of(0, step))
+        report = method.step(batch)
+        assert moved(reader, before) == learns and (report["read"] > 0) == reads
+    kept, painter = state(reader), method.painter.layers
+    method.options |= {"adversarial": 0.0, "l1": 0.0, "segmentation": 0.0}
+    before = state(painter)
+    method.step(method.batch(generator_of(0, 3)))
+    assert moved(painter, before) and not moved(reader, kept)  # what is read teaches the painter, never the reader
+    with pytest.raises(XViewError, match="reader needs the option finish"):
+        method_of("xfork-world", reader=1)
+
+
+def test_a_reader_finds_the_classes_of_colours():
+    torch.manual_seed(0)
+    reader = Reader(8)
+    optimiser = torch.optim.Adam(reader.parameters(), 1e-2)
+    truth = torch.randint(8, (4, 4, 4)).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    picture = torch.from_numpy(PALETTE).float().div(255)[truth].permute(0, 3, 1, 2)
+    losses = [reader.learn(optimiser, picture, truth).item() for _ in range(25)]
+    assert losses[-1] < 0.5 * losses[0]
+    assert reader.eval()(picture, truth) < reader(picture, (truth + 1) % 8)
+
+
+def test_what_a_share_of_the_strips_is_estimated_from():
+    method = method_of("rgbds-world", finish=0, beside=0, estimated=0.5, wear=0.0)
+    views = method.batch(generator_of(0, 0))
+    again = method_of("rgbds-world", finish=0, beside=None, wear=0.0).batch(generator_of(0, 0))
+    assert torch.equal(views.query.image, again.query.image)
+    for kind in ("depth", "labels"):
+        mixed, true = getattr(views.query, kind), getattr(again.query, kind)
+        assert mixed.shape == true.shape and torch.equal(mixed[1], true[1]) and not torch.equal(mixed[0], true[0])
+    depth, labels = method.estimate.depth.predict(views.query.image[:1]), views.query.labels[:1]
+    seen = depth.isfinite() & views.query.depth[:1].isfinite()
+    assert ((views.query.depth[:1] / depth)[seen].log().abs().median() < 0.05).all()  # in half precision
+    assert (method.estimate.labels.predict(views.query.image[:1])[0] == labels).float().mean() > 0.95
+
+
 def test_nothing_is_judged_before_the_end():
-    method = method_of("rgbds-world", finish=1, alone=True)
+    method = method_of("rgbds-world", finish=1, beside=None, reader=0, alone=True)
     for step, judged in ((0, False), (1, True)):
         before = {name: state(module) for name, module in method.modules.items()}
         report = method.step(method.batch(generator_of(0, step)))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -77,6 +78,30 @@ def contest_classes(
     net.requires_grad_(False)
     with torch.autocast("cpu", torch.bfloat16):
         return judge.item(), F.cross_entropy(net(image), kinds, weight)
+
+
+class Reader(nn.Module):
+    """Reads the classes of pictures: what is painted should be read as what it should show.
+
+    A U-Net with the encoder of a ResNet-18. It learns from true pictures alone, before anything is painted, so it never
+    learns what a painter does; and it is not the segmenter that judges in `xview evaluate synthesis`.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.net = smp.Unet("resnet18", encoder_weights=None, classes=classes, decoder_channels=(128, 64, 48, 32, 16))
+
+    def learn(self, optimiser: Optimizer, image: Tensor, truth: Tensor) -> Tensor:
+        """One step upon true pictures (B, 3, H, W) in [0, 1] and their classes (B, H, W); returns the loss."""
+        loss: Tensor = self.train()(image, truth)
+        descend(optimiser, loss)
+        return loss.detach()
+
+    def forward(self, image: Tensor, kinds: Tensor) -> Tensor:
+        """Cross-entropy of the classes (B, H, W) that pictures (B, 3, H, W) in [0, 1] should show."""
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = self.net(image.contiguous(memory_format=torch.channels_last))
+        return F.cross_entropy(logits.float(), kinds)
 
 
 def _bce(logits: Tensor, label: float) -> Tensor:

@@ -100,15 +100,19 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis: RGBDS, a Swin transformer over colour, depth and classes",
         "synthesis:GanMethod",
         Settings(
-            "rgbds-world", steps=4300, **SWIFT,
+            "rgbds-world", steps=5800, **SWIFT,
             model=PAINTER
             | {
                 "size": 128, "width": 32, "bird_eye": True, "rays": 16,
                 "swin": {"embed_dim": 48, "depths": [2, 2, 4, 2], "num_heads": [3, 6, 12, 24], "window_size": 4},
             },
-            options=LATE | {"family": "rgbds", "finish": 3400, "dice": 1.0},
+            options=LATE
+            | {
+                "family": "rgbds", "dice": 1.0, "finish": 3400, "beside": 4300, "reader": 1000, "reading": 60.0,
+                "estimated": 0.5,
+            },
         ),
-        _smoke(family="rgbds", discriminator=8),
+        _smoke(family="rgbds", discriminator=8, finish=2, beside=3, reader=2, estimated=0.5),
         DENSE,
         compressed=True,
     ),

@@ -12,10 +12,12 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from train import augment
-from train.contest import check_finish, contest, contest_classes, cosine_to, distance
+from train.contest import Reader, check_finish, contest, contest_classes, cosine_to, distance
 from train.data import draw, images, labels
 from train.engine import Settings, descend, step_of
+from xview_demo import zoo
 from xview_demo.classes import CLASSES, PALETTE
+from xview_demo.errors import XViewError
 from xview_demo.models.synthesis.interface import GROUND, Query, frame
 from xview_demo.models.synthesis.layers import ClassDiscriminator, PatchDiscriminator
 from xview_demo.models.synthesis.rgbds import RGBDSGenerator
@@ -23,6 +25,8 @@ from xview_demo.models.synthesis.xfork import XForkGenerator
 from xview_demo.models.synthesis.xseq import XSeqGenerator
 
 FAMILIES: dict[str, Any] = {"xfork": XForkGenerator, "xseq": XSeqGenerator, "rgbds": RGBDSGenerator}
+
+RISE = 100  # steps in which the learning rate rises where a sketch begins to learn again
 
 
 @dataclass
@@ -86,6 +90,23 @@ def wear(query: Query, generator: Generator, scale: float = 0.15, share: float =
     return Query(query.image, query.mask, query.camera_height, query.depth * factor, classes)
 
 
+class Estimators:
+    """The bundled models that tell a query's depth and classes, as in use."""
+
+    def __init__(self) -> None:
+        self.depth, self.labels = zoo.load("depth-world"), zoo.load("unet-ground-world")
+
+    @torch.no_grad()
+    def __call__(self, query: Query, count: int) -> Query:
+        """The query with depth and classes of its first `count` strips estimated."""
+        if query.depth is None or query.labels is None:
+            return query
+        with torch.autocast("cpu", torch.bfloat16):
+            depth, labels = self.depth.predict(query.image[:count]), self.labels.predict(query.image[:count])[0]
+        depth = torch.cat((depth.float(), query.depth[count:]))
+        return replace(query, depth=depth, labels=torch.cat((labels.long(), query.labels[count:])))
+
+
 class GanMethod:
     """Trains a generator of `FAMILIES` against PatchGAN discriminators.
 
@@ -100,7 +121,11 @@ class GanMethod:
     `finish` on, only the painter learns, upon the sketches that predictions have, and its L1 compares means over
     squares of `squares` pixels: L1 of single pixels would rather have no texture at all than one in another place.
     With `alone`, the painter waits until then, and nothing is judged before; from step `joint` on, the sketch learns
-    with the painter again, and from what is said of the painted picture too.
+    with the painter again, and from what is said of the painted picture too. From step `beside` on, the sketch learns
+    too, but from its own losses alone, and a share `estimated` of the strips has the depth and classes that the bundled
+    models estimate: their faults are not those of `wear`.
+    With `reader`, so many steps before `finish`, a `Reader` learns the classes of true pictures; what it reads in
+    painted ones has the weight `reading`.
 
     A painter that is told no classes, as pix2pix's, is judged by the true ones: no other loss of pix2pix knows them.
     """
@@ -113,7 +138,8 @@ class GanMethod:
             "family": "xfork", "discriminator": 32, "conditional": False, "l1": 100.0, "segmentation": 1.0,
             "adversarial": 1.0, "real": 0.9, "colour": 0.4, "turn": True, "schedule": "cosine", "wear": 0.15,
             "imagenet": False, "taught": 0.5, "narrow": 0.0, "narrow_after": 0, "fov": 70.0,
-            "finish": None, "squares": 8, "alone": False, "joint": None, "dice": 0.0,
+            "finish": None, "squares": 8, "alone": False, "joint": None, "beside": None, "dice": 0.0,
+            "estimated": 0.0, "reader": 0, "reading": 40.0,
         }  # fmt: skip
         self.options |= settings.options
         o = self.options
@@ -121,9 +147,14 @@ class GanMethod:
         if o["imagenet"]:
             self.generator.start_from_imagenet()
         self.modules: dict[str, nn.Module] = {"generator": self.generator}
-        self.painter = getattr(self.generator, "painter", None)
+        self.painter: Any = getattr(self.generator, "painter", None)
         check_finish(self.painter, o["finish"])
-        self.finishing = self.joint = False
+        if o["reader"] and o["finish"] is None:
+            raise XViewError(
+                "The option reader needs the option finish: it learns before, and reads what is painted then."
+            )
+        self.finishing = self.joint = self.estimating = self.learning = False
+        self.sketching = True
         self.dice = smp.losses.DiceLoss("multiclass", smooth=1.0)
         width, condition = int(o["discriminator"]), 3 if o["conditional"] else 0
         judge: nn.Module = PatchDiscriminator(width=width, condition=condition)
@@ -133,6 +164,10 @@ class GanMethod:
         if o["family"] == "xseq":
             kinds = self.generator.classes or 3
             self.modules["label_discriminator"] = PatchDiscriminator(kinds, width, condition=3)
+        self.reader = Reader(len(CLASSES)) if o["reader"] else None
+        if self.reader is not None:
+            self.modules["reader"] = self.reader
+        self.estimate = Estimators() if o["estimated"] else None
         for module in self.modules.values():
             module.to(memory_format=torch.channels_last)
         self.optimisers: dict[str, torch.optim.Optimizer] = {
@@ -141,25 +176,45 @@ class GanMethod:
         }
 
     def schedule(self, step: int, settings: Settings) -> float:
-        """Factor of the learning rate; the part in which only the painter learns has a whole schedule of its own."""
-        return 1.0 if self.options["schedule"] == "constant" else cosine_to(step, settings, self.options["finish"])
+        """Factor of the learning rate; what comes from `finish` on has a whole schedule of its own.
+
+        At `beside` it rises from nothing, as the optimiser's memory of the sketch's gradients begins anew there.
+        """
+        o = self.options
+        if o["schedule"] == "constant":
+            return 1.0
+        factor = cosine_to(step, settings, o["finish"])
+        if o["beside"] is not None and step >= o["beside"]:
+            factor *= min(1.0, (step - o["beside"] + 1) / RISE)
+        return factor
 
     def batch(self, generator: Generator) -> Views:
         """Pairs; estimates that the generator needs are worn."""
         o = self.options
         if self.painter is not None and o["finish"] is not None:
-            step = step_of(generator, self.settings.seed)
-            self.finishing = step >= o["finish"]
-            self.joint = o["joint"] is not None and step >= o["joint"]
-            self.generator.train(not self.finishing)
-            self.painter.train()
+            self._enter(step_of(generator, self.settings.seed))
         views = draw_views(self.cache, self.generator, self.settings.batch, generator, o["colour"], o["turn"])
         views.query = wear(views.query, generator, o["wear"])
+        if self.estimate is not None and self.estimating:
+            views.query = self.estimate(views.query, round(o["estimated"] * self.settings.batch))
         if o["narrow"] and step_of(generator, self.settings.seed) >= o["narrow_after"]:
             image = views.query.image
             mask = augment.blinkers(generator, len(image), *image.shape[-2:], narrow=o["narrow"], fov=o["fov"])
             views.query = replace(views.query, image=image * mask, mask=mask)
         return views
+
+    def _enter(self, step: int) -> None:
+        """Who learns in this step, and from what."""
+        o = self.options
+        begun = {name: o[name] is not None and step >= o[name] for name in ("finish", "joint", "beside")}
+        self.finishing, self.joint = begun["finish"], begun["joint"]
+        self.sketching = not self.finishing or self.joint or begun["beside"]
+        self.estimating = begun["beside"]
+        self.learning = o["finish"] - o["reader"] <= step < o["finish"]
+        if step == o["beside"]:
+            self.optimisers["generator"].state.clear()
+        self.generator.train(not self.finishing)
+        self.painter.train()
 
     def _draw(self, query: Query) -> tuple[Tensor, Tensor | None, Any, Tensor]:
         """Picture or sketch, segmentation or None, what a painter is told, and the picture (B, 3, …) beside it."""
@@ -187,7 +242,7 @@ class GanMethod:
     def step(self, batch: Views) -> dict[str, float]:
         """One update of each discriminator and one of the generator."""
         o = self.options
-        with torch.set_grad_enabled(self.joint or not self.finishing), torch.autocast("cpu", torch.bfloat16):
+        with torch.set_grad_enabled(self.sketching), torch.autocast("cpu", torch.bfloat16):
             image, predicted, told, source = self._draw(batch.query)
         classes = torch.zeros(()) if predicted is None else self._segmentation(predicted, batch.truth)
         l1, kinds = distance(image, batch.target), batch.truth
@@ -199,10 +254,14 @@ class GanMethod:
                 l1 = l1 + distance(image, batch.target, o["squares"] if self.finishing else 1)
             judged, fooled = self._judge(image, kinds, None if self.finishing else predicted, source, batch)
         loss = o["adversarial"] * fooled + o["l1"] * l1 + o["segmentation"] * classes
+        read = self._read(image, kinds, batch)
+        if self.finishing:
+            loss = loss + o["reading"] * read
         descend(self.optimisers["generator"], loss, clip=None)
         for name in self.modules:
             self.modules[name].requires_grad_(True)
-        return {"judge": judged, "fooled": fooled.item(), "l1": l1.item(), "classes": classes.item()}
+        report = {"judge": judged, "fooled": fooled, "l1": l1, "classes": classes, "read": read}
+        return {name: float(torch.as_tensor(value).detach()) for name, value in report.items()}
 
     def _paint(self, sketch: Tensor, told: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures painted over the sketches, upon logits or features, and the classes that they should show."""
@@ -231,6 +290,15 @@ class GanMethod:
             also, fool = contest(*judge, truth, shares, batch.target, image, o["real"])
             judged, fooled = judged + also, fooled + fool
         return judged, fooled
+
+    def _read(self, image: Tensor, kinds: Tensor, batch: Views) -> Tensor:
+        """The reader's loss: of true pictures while it learns, of painted ones afterwards."""
+        if self.reader is None or not (self.learning or self.finishing):
+            return torch.zeros(())
+        if self.learning:
+            return self.reader.learn(self.optimisers["reader"], batch.target, batch.truth)
+        loss: Tensor = self.reader.eval().requires_grad_(False)(image, kinds)
+        return loss
 
     def _judge_of(self, name: str) -> tuple[nn.Module, torch.optim.Optimizer]:
         return self.modules[name], self.optimisers[name]
