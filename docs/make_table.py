@@ -16,7 +16,7 @@ README = ROOT / "README.md"
 RUNGS = (("known", "R@1 %"), ("known", "R@10 %"), ("known", "R@1% %"), ("unknown", "R@1 %"))  # of the ladder's table
 HEADLINES = {
     "matching": {"R@1 %": "R@1 {} %", "median heading error °": "median heading error {}°"},
-    "synthesis": {"ssim": "SSIM {}", "retrieval_r@1": "R@1 {} % as a query"},
+    "synthesis": {"ssim": "SSIM {}", "miou": "mIoU {}", "retrieval_r@1": "R@1 {} % as a query"},
     "segmentation": {"mIoU": "mIoU {}"},
     "position": {"mean error m": "mean error {} m", "land-cover mIoU": "land cover mIoU {}"},
     "depth": {"AbsRel ≤ 60 m": "AbsRel {} within 60 m"},

@@ -72,7 +72,9 @@ ABOUT: dict[str, str] = {
         "A small Swin transformer reads colour, depth and classes of the panorama, a decoder of deconvolutions draws "
         "the aerial view. Beyond the source, a ResNet-18 tells the decoder what the bird's-eye projection shows, what "
         "stands where by its depth, and what each column holds; the classes of the tile are drawn as well, and the "
-        "picture is painted upon them. Depth and classes of a query come from `depth-world` and `unet-ground-world`."
+        "picture is painted upon them, so that a network which learns from true tiles alone (not the segmenter that "
+        "judges below) reads them in it. Depth and classes of a query come from `depth-world` and `unet-ground-world`; "
+        "in the last part of the training, those of half the strips did."
     ),
     "clip-diffusion-world": (
         "Latent diffusion whose U-Net attends to the patch tokens of a small vision tower, the small sibling of "
@@ -114,6 +116,12 @@ LIMITS: dict[str, str] = {
         "Most of its fine detail is the bird's-eye projection's own, with the streaks of what stands upright; the "
         "colours and what lies between are drawn. The painter was started anew at step 900 with a schedule for 1,300 "
         "steps; from step 1141 on, that for 1,640 held."
+    ),
+    "rgbds-world": (
+        "What the panorama does not show is guessed and blurred. Roofs, trees, sand and water have colours by which "
+        "their classes are told apart, seldom the place's own. The network that reads the pictures was trained apart, "
+        "for 1,000 steps; up to step 4,300 nothing was read, up to 4,800 by one that no longer learned, and the "
+        "painter had 150 steps of its own before the last 800."
     ),
     "xfork-ground-world": (
         "A tile does not show façades: they are invented or blurred. The camera is taken to stand 2.5 m above "

@@ -83,8 +83,8 @@ def contest_classes(
 class Reader(nn.Module):
     """Reads the classes of pictures: what is painted should be read as what it should show.
 
-    A U-Net with the encoder of a ResNet-18. It learns from true pictures alone, before anything is painted, so it never
-    learns what a painter does; and it is not the segmenter that judges in `xview evaluate synthesis`.
+    A U-Net with the encoder of a ResNet-18. It learns from true pictures alone, so it never learns what a painter does;
+    and it is not the segmenter that judges in `xview evaluate synthesis`.
     """
 
     def __init__(self, classes: int) -> None:

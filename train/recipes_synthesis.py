@@ -100,10 +100,9 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis: RGBDS, a Swin transformer over colour, depth and classes",
         "synthesis:GanMethod",
         Settings(
-            "rgbds-world", steps=5800, **SWIFT,
-            model=PAINTER
-            | {
-                "size": 128, "width": 32, "bird_eye": True, "rays": 16,
+            "rgbds-world", steps=5600, **SWIFT,
+            model={
+                "size": 128, "width": 32, "bird_eye": True, "rays": 16, "painted": True,
                 "swin": {"embed_dim": 48, "depths": [2, 2, 4, 2], "num_heads": [3, 6, 12, 24], "window_size": 4},
             },
             options=LATE

@@ -26,6 +26,7 @@ from xview_demo.models.synthesis.xseq import XSeqGenerator
 
 FAMILIES: dict[str, Any] = {"xfork": XForkGenerator, "xseq": XSeqGenerator, "rgbds": RGBDSGenerator}
 
+READ_COLOUR = 0.2  # strength by which the colours of what a reader reads are changed
 RISE = 100  # steps in which the learning rate rises where a sketch begins to learn again
 
 
@@ -124,8 +125,8 @@ class GanMethod:
     with the painter again, and from what is said of the painted picture too. From step `beside` on, the sketch learns
     too, but from its own losses alone, and a share `estimated` of the strips has the depth and classes that the bundled
     models estimate: their faults are not those of `wear`.
-    With `reader`, so many steps before `finish`, a `Reader` learns the classes of true pictures; what it reads in
-    painted ones has the weight `reading`.
+    With `reader`, a `Reader` learns the classes of true pictures, from so many steps before `finish` on; what it reads
+    in painted ones has the weight `reading`.
 
     A painter that is told no classes, as pix2pix's, is judged by the true ones: no other loss of pix2pix knows them.
     """
@@ -210,7 +211,7 @@ class GanMethod:
         self.finishing, self.joint = begun["finish"], begun["joint"]
         self.sketching = not self.finishing or self.joint or begun["beside"]
         self.estimating = begun["beside"]
-        self.learning = o["finish"] - o["reader"] <= step < o["finish"]
+        self.learning = step >= o["finish"] - o["reader"]
         if step == o["beside"]:
             self.optimisers["generator"].state.clear()
         self.generator.train(not self.finishing)
@@ -292,12 +293,19 @@ class GanMethod:
         return judged, fooled
 
     def _read(self, image: Tensor, kinds: Tensor, batch: Views) -> Tensor:
-        """The reader's loss: of true pictures while it learns, of painted ones afterwards."""
-        if self.reader is None or not (self.learning or self.finishing):
+        """The reader's loss: of true pictures before any are painted, then of painted ones.
+
+        A painter soon finds what one reader takes for trees and no other does. So the reader goes on learning, and the
+        picture's colours, sharpness and noise are changed before it is read.
+        """
+        if self.reader is None or not self.learning:
             return torch.zeros(())
-        if self.learning:
-            return self.reader.learn(self.optimisers["reader"], batch.target, batch.truth)
-        loss: Tensor = self.reader.eval().requires_grad_(False)(image, kinds)
+        learned = self.reader.learn(self.optimisers["reader"], batch.target, batch.truth)
+        if not self.finishing:
+            return learned
+        chance = torch.default_generator
+        seen = augment.roughen(augment.jitter_colour(image, chance, READ_COLOUR, grey=0.0), chance)
+        loss: Tensor = self.reader.eval().requires_grad_(False)(seen, kinds)
         return loss
 
     def _judge_of(self, name: str) -> tuple[nn.Module, torch.optim.Optimizer]:
