@@ -295,8 +295,8 @@ class GanMethod:
     def _read(self, image: Tensor, kinds: Tensor, batch: Views) -> Tensor:
         """The reader's loss: of true pictures before any are painted, then of painted ones.
 
-        A painter soon finds what one reader takes for trees and no other does. So the reader goes on learning, and the
-        picture's colours, sharpness and noise are changed before it is read.
+        What fools one reader at one time is not to be learned: the reader goes on learning, and the picture's colours,
+        sharpness and noise are changed before it is read.
         """
         if self.reader is None or not self.learning:
             return torch.zeros(())
