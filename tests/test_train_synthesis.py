@@ -243,7 +243,7 @@ def test_a_reader_finds_the_classes_of_colours():
     assert reader.eval()(picture, truth) < reader(picture, (truth + 1) % 8)
 
 
-def test_what_a_share_of_the_strips_is_estimated_from():
+def test_depth_and_classes_of_a_share_of_the_strips_are_estimated():
     method = method_of("rgbds-world", finish=0, beside=0, estimated=0.5, wear=0.0)
     views = method.batch(generator_of(0, 0))
     again = method_of("rgbds-world", finish=0, beside=None, wear=0.0).batch(generator_of(0, 0))

@@ -15,6 +15,7 @@ from train import augment
 from train.contest import Reader, check_finish, contest, contest_classes, cosine_to, distance
 from train.data import draw, images, labels
 from train.engine import Settings, descend, step_of
+from train.pairs import HELPERS
 from xview_demo import zoo
 from xview_demo.classes import CLASSES, PALETTE
 from xview_demo.errors import XViewError
@@ -95,7 +96,7 @@ class Estimators:
     """The bundled models that tell a query's depth and classes, as in use."""
 
     def __init__(self) -> None:
-        self.depth, self.labels = zoo.load("depth-world"), zoo.load("unet-ground-world")
+        self.depth, self.labels = zoo.load(HELPERS["depth"]), zoo.load(HELPERS["ground"])
 
     @torch.no_grad()
     def __call__(self, query: Query, count: int) -> Query:
