@@ -1,6 +1,7 @@
 """Generators against discriminators: one round of a contest, and what stands beside it."""
 
 from dataclasses import replace
+from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
@@ -8,8 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from train import augment
 from train.engine import Settings, cosine, descend
 from xview_demo.errors import XViewError
+
+READ_COLOUR = 0.2  # strength by which the colours of what a reader reads are changed
 
 
 def distance(image: Tensor, target: Tensor, side: int = 1) -> Tensor:
@@ -17,10 +21,14 @@ def distance(image: Tensor, target: Tensor, side: int = 1) -> Tensor:
     return F.l1_loss(F.avg_pool2d(image, side), F.avg_pool2d(target, side)) * 2
 
 
-def check_finish(painter: nn.Module | None, finish: int | None) -> None:
-    """Refuse to let the painter finish the work where there is none."""
+def check_finish(painter: nn.Module | None, options: dict[str, Any]) -> None:
+    """Refuse to let the painter finish the work where there is none, and what comes then where nothing is finished."""
+    finish = options["finish"]
     if finish is not None and painter is None:
         raise XViewError(f"The option finish={finish} needs a model with painted=True, to train its painter.")
+    late = [name for name in ("joint", "beside", "reader") if options.get(name)]
+    if late and finish is None:
+        raise XViewError(f"The option {late[0]} needs the option finish: it says how the painter finishes the work.")
 
 
 def cosine_to(step: int, settings: Settings, finish: int | None) -> float:
@@ -93,9 +101,20 @@ class Reader(nn.Module):
 
     def learn(self, optimiser: Optimizer, image: Tensor, truth: Tensor) -> Tensor:
         """One step upon true pictures (B, 3, H, W) in [0, 1] and their classes (B, H, W); returns the loss."""
-        loss: Tensor = self.train()(image, truth)
+        loss: Tensor = self.train().requires_grad_(True)(image, truth)
         descend(optimiser, loss)
         return loss.detach()
+
+    def judge(self, image: Tensor, kinds: Tensor) -> Tensor:
+        """What is lost of the classes (B, H, W) that painted pictures (B, 3, H, W) should show, the reader held.
+
+        What fools one reader at one time is not to be learned: it goes on learning (`learn`), and the picture's
+        colours, sharpness and noise are changed before it is read.
+        """
+        chance = torch.default_generator
+        seen = augment.roughen(augment.jitter_colour(image, chance, READ_COLOUR, grey=0.0), chance)
+        loss: Tensor = self.eval().requires_grad_(False)(seen, kinds)
+        return loss
 
     def forward(self, image: Tensor, kinds: Tensor) -> Tensor:
         """Cross-entropy of the classes (B, H, W) that pictures (B, 3, H, W) in [0, 1] should show."""

@@ -18,7 +18,6 @@ from train.engine import Settings, descend, step_of
 from train.pairs import HELPERS
 from xview_demo import zoo
 from xview_demo.classes import CLASSES, PALETTE
-from xview_demo.errors import XViewError
 from xview_demo.models.synthesis.interface import GROUND, Query, frame
 from xview_demo.models.synthesis.layers import ClassDiscriminator, PatchDiscriminator
 from xview_demo.models.synthesis.rgbds import RGBDSGenerator
@@ -27,7 +26,6 @@ from xview_demo.models.synthesis.xseq import XSeqGenerator
 
 FAMILIES: dict[str, Any] = {"xfork": XForkGenerator, "xseq": XSeqGenerator, "rgbds": RGBDSGenerator}
 
-READ_COLOUR = 0.2  # strength by which the colours of what a reader reads are changed
 RISE = 100  # steps in which the learning rate rises where a sketch begins to learn again
 
 
@@ -109,6 +107,28 @@ class Estimators:
         return replace(query, depth=depth, labels=torch.cat((labels.long(), query.labels[count:])))
 
 
+@dataclass(frozen=True)
+class Phase:
+    """Who learns in a step, and from what."""
+
+    finishing: bool = False  # the painter, upon the sketches that predictions have
+    joint: bool = False  # the sketch again, from what is said of the painted picture too
+    beside: bool = False  # the sketch again, from its own losses, part of it upon estimates
+    reading: bool = False  # the reader
+
+    @classmethod
+    def at(cls, step: int, options: dict[str, Any]) -> "Phase":
+        """The phase of a step, by the options `finish`, `joint`, `beside` and `reader` of a `GanMethod`."""
+        begun = {name: options[name] is not None and step >= options[name] for name in ("finish", "joint", "beside")}
+        finishing = begun.pop("finish")
+        return cls(finishing, **begun, reading=finishing or step < options["reader"])
+
+    @property
+    def sketching(self) -> bool:
+        """Whether the sketch learns."""
+        return not self.finishing or self.joint or self.beside
+
+
 class GanMethod:
     """Trains a generator of `FAMILIES` against PatchGAN discriminators.
 
@@ -126,8 +146,8 @@ class GanMethod:
     with the painter again, and from what is said of the painted picture too. From step `beside` on, the sketch learns
     too, but from its own losses alone, and a share `estimated` of the strips has the depth and classes that the bundled
     models estimate: their faults are not those of `wear`.
-    With `reader`, a `Reader` learns the classes of true pictures, from so many steps before `finish` on; what it reads
-    in painted ones has the weight `reading`.
+    With `reader`, a `Reader` learns the classes of true pictures in the first so many steps, where the rate is high,
+    and again from `finish` on; what it reads in painted ones then has the weight `reading`.
 
     A painter that is told no classes, as pix2pix's, is judged by the true ones: no other loss of pix2pix knows them.
     """
@@ -150,13 +170,8 @@ class GanMethod:
             self.generator.start_from_imagenet()
         self.modules: dict[str, nn.Module] = {"generator": self.generator}
         self.painter: Any = getattr(self.generator, "painter", None)
-        check_finish(self.painter, o["finish"])
-        if o["reader"] and o["finish"] is None:
-            raise XViewError(
-                "The option reader needs the option finish: it learns before, and reads what is painted then."
-            )
-        self.finishing = self.joint = self.estimating = self.learning = False
-        self.sketching = True
+        check_finish(self.painter, o)
+        self.phase = Phase()
         self.dice = smp.losses.DiceLoss("multiclass", smooth=1.0)
         width, condition = int(o["discriminator"]), 3 if o["conditional"] else 0
         judge: nn.Module = PatchDiscriminator(width=width, condition=condition)
@@ -180,43 +195,39 @@ class GanMethod:
     def schedule(self, step: int, settings: Settings) -> float:
         """Factor of the learning rate; what comes from `finish` on has a whole schedule of its own.
 
-        At `beside` it rises from nothing, as the optimiser's memory of the sketch's gradients begins anew there.
+        At `joint` and `beside` it rises from nothing, as the optimiser's memory of gradients begins anew there.
         """
         o = self.options
         if o["schedule"] == "constant":
             return 1.0
         factor = cosine_to(step, settings, o["finish"])
-        if o["beside"] is not None and step >= o["beside"]:
-            factor *= min(1.0, (step - o["beside"] + 1) / RISE)
+        for again in (o["joint"], o["beside"]):
+            if again is not None and step >= again:
+                factor *= min(1.0, (step - again + 1) / RISE)
         return factor
 
     def batch(self, generator: Generator) -> Views:
         """Pairs; estimates that the generator needs are worn."""
-        o = self.options
-        if self.painter is not None and o["finish"] is not None:
-            self._enter(step_of(generator, self.settings.seed))
+        o, step = self.options, step_of(generator, self.settings.seed)
+        self._enter(step)
         views = draw_views(self.cache, self.generator, self.settings.batch, generator, o["colour"], o["turn"])
         views.query = wear(views.query, generator, o["wear"])
-        if self.estimate is not None and self.estimating:
+        if self.estimate is not None and self.phase.beside:
             views.query = self.estimate(views.query, round(o["estimated"] * self.settings.batch))
-        if o["narrow"] and step_of(generator, self.settings.seed) >= o["narrow_after"]:
+        if o["narrow"] and step >= o["narrow_after"]:
             image = views.query.image
             mask = augment.blinkers(generator, len(image), *image.shape[-2:], narrow=o["narrow"], fov=o["fov"])
             views.query = replace(views.query, image=image * mask, mask=mask)
         return views
 
     def _enter(self, step: int) -> None:
-        """Who learns in this step, and from what."""
-        o = self.options
-        begun = {name: o[name] is not None and step >= o[name] for name in ("finish", "joint", "beside")}
-        self.finishing, self.joint = begun["finish"], begun["joint"]
-        self.sketching = not self.finishing or self.joint or begun["beside"]
-        self.estimating = begun["beside"]
-        self.learning = step >= o["finish"] - o["reader"]
-        if step == o["beside"]:
+        """Set up the phase of a step; where the sketch learns again, the optimiser's memory begins anew."""
+        self.phase = Phase.at(step, self.options)
+        if step in (self.options["joint"], self.options["beside"]):
             self.optimisers["generator"].state.clear()
-        self.generator.train(not self.finishing)
-        self.painter.train()
+        self.generator.train(not self.phase.finishing)
+        if self.painter is not None:
+            self.painter.train()
 
     def _draw(self, query: Query) -> tuple[Tensor, Tensor | None, Any, Tensor]:
         """Picture or sketch, segmentation or None, what a painter is told, and the picture (B, 3, …) beside it."""
@@ -243,21 +254,21 @@ class GanMethod:
 
     def step(self, batch: Views) -> dict[str, float]:
         """One update of each discriminator and one of the generator."""
-        o = self.options
-        with torch.set_grad_enabled(self.sketching), torch.autocast("cpu", torch.bfloat16):
+        o, phase = self.options, self.phase
+        with torch.set_grad_enabled(phase.sketching), torch.autocast("cpu", torch.bfloat16):
             image, predicted, told, source = self._draw(batch.query)
         classes = torch.zeros(()) if predicted is None else self._segmentation(predicted, batch.truth)
         l1, kinds = distance(image, batch.target), batch.truth
         judged, fooled = 0.0, torch.zeros(())
-        if self.finishing or not o["alone"]:
+        if phase.finishing or not o["alone"]:
             if self.painter is not None:
-                drawn = (image, told) if self.joint else (image.detach(), told.detach())
+                drawn = (image, told) if phase.joint else (image.detach(), told.detach())
                 image, kinds = self._paint(*drawn, batch.truth)
-                l1 = l1 + distance(image, batch.target, o["squares"] if self.finishing else 1)
-            judged, fooled = self._judge(image, kinds, None if self.finishing else predicted, source, batch)
+                l1 = l1 + distance(image, batch.target, o["squares"] if phase.finishing else 1)
+            judged, fooled = self._judge(image, kinds, None if phase.finishing else predicted, source, batch)
         loss = o["adversarial"] * fooled + o["l1"] * l1 + o["segmentation"] * classes
         read = self._read(image, kinds, batch)
-        if self.finishing:
+        if phase.finishing:
             loss = loss + o["reading"] * read
         descend(self.optimisers["generator"], loss, clip=None)
         for name in self.modules:
@@ -294,20 +305,11 @@ class GanMethod:
         return judged, fooled
 
     def _read(self, image: Tensor, kinds: Tensor, batch: Views) -> Tensor:
-        """The reader's loss: of true pictures before any are painted, then of painted ones.
-
-        What fools one reader at one time is not to be learned: the reader goes on learning, and the picture's colours,
-        sharpness and noise are changed before it is read.
-        """
-        if self.reader is None or not self.learning:
+        """The reader's loss: of true pictures before any are painted, then of painted ones."""
+        if self.reader is None or not self.phase.reading:
             return torch.zeros(())
         learned = self.reader.learn(self.optimisers["reader"], batch.target, batch.truth)
-        if not self.finishing:
-            return learned
-        chance = torch.default_generator
-        seen = augment.roughen(augment.jitter_colour(image, chance, READ_COLOUR, grey=0.0), chance)
-        loss: Tensor = self.reader.eval().requires_grad_(False)(seen, kinds)
-        return loss
+        return self.reader.judge(image, kinds) if self.phase.finishing else learned
 
     def _judge_of(self, name: str) -> tuple[nn.Module, torch.optim.Optimizer]:
         return self.modules[name], self.optimisers[name]
