@@ -13,9 +13,10 @@ from xview_demo.composed import composed
 from xview_demo.data import read_world
 from xview_demo.errors import XViewError
 from xview_demo.evaluation.cost import cost
-from xview_demo.evaluation.matching import Descriptors, describe, describe_both, match, search, seen
+from xview_demo.evaluation.describing import Descriptors, describe, describe_both, seen
 from xview_demo.evaluation.protocol import places
 from xview_demo.evaluation.reranking import rerank
+from xview_demo.evaluation.retrieval import match, search
 from xview_demo.evaluation.synthesis import frechet
 from xview_demo.models.depth.unet import UNetDepth
 from xview_demo.models.matching.azimuth import AzimuthMatcher

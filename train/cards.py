@@ -245,7 +245,8 @@ def _row(where: str, metric: str, value: str, command: str) -> Row:
 
 
 def _matching(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
-    from xview_demo.evaluation.matching import describe_both, match
+    from xview_demo.evaluation.describing import describe_both
+    from xview_demo.evaluation.retrieval import match
 
     if hasattr(model, "rerank"):
         return measures.dense(name, model, smoke)

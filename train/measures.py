@@ -78,7 +78,8 @@ def retrieval(result: dict[str, Any], where: str, command: str) -> list[Row]:
 
 def dense(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
     """A dense matcher by itself, heading known, and as what re-ranks another: rows of its card, and results."""
-    from xview_demo.evaluation.matching import describe, match
+    from xview_demo.evaluation.describing import describe
+    from xview_demo.evaluation.retrieval import match
 
     protocol = TINY if smoke else evaluation.Protocol().scaled(100, 500)
     first = zoo.load(FIRST) if zoo.is_bundled(FIRST) and not smoke else model

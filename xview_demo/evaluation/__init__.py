@@ -4,9 +4,9 @@ Rates are percentages, IoU and SSIM fractions, angles degrees, lengths metres.
 """
 
 from xview_demo.evaluation.dense import calibrate_classes, evaluate_depth, evaluate_segmentation
-from xview_demo.evaluation.matching import calibrate, evaluate_matching, fit_temperature
+from xview_demo.evaluation.matching import calibrate, evaluate_matching
 from xview_demo.evaluation.position import calibrate_position, evaluate_position, evaluate_real_position
-from xview_demo.evaluation.protocol import TEST, VALIDATION, Protocol
+from xview_demo.evaluation.protocol import TEST, VALIDATION, Protocol, fit_temperature
 from xview_demo.evaluation.real import (
     evaluate_real_pairs,
     evaluate_real_segmentation,

@@ -13,10 +13,11 @@ from xview_demo import metrics
 from xview_demo.classes import BUILDING, CLASSES, GROUND, ROAD, SKY, VEGETATION
 from xview_demo.composed import composed
 from xview_demo.errors import XViewError
-from xview_demo.evaluation import reranking
-from xview_demo.evaluation.matching import Descriptors, recalled, search
+from xview_demo.evaluation.describing import Descriptors
 from xview_demo.evaluation.position import nearest_colours
 from xview_demo.evaluation.protocol import model_of
+from xview_demo.evaluation.reranking import rerank as reranked
+from xview_demo.evaluation.retrieval import recalled, search
 from xview_demo.evaluation.sheets import write_sheet
 from xview_demo.evaluation.synthesis import draw
 from xview_demo.views import AerialView, GroundView
@@ -122,7 +123,7 @@ def evaluate_real_pairs(
     result = {"model": name, "seeds": None}
     if rerank is not None:
         dense, result["rerank"] = model_of(rerank, "matching")
-        searched = reranking.rerank(dense, searched, _described(dense, pairs, heading), heading)
+        searched = reranked(dense, searched, _described(dense, pairs, heading), heading)
     return result | recalled(searched, found)
 
 

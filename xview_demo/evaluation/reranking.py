@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xview_demo.evaluation.matching import Descriptors, Searched, describe, search
+from xview_demo.evaluation.describing import Descriptors, describe
 from xview_demo.evaluation.protocol import VALIDATION, Progress, Protocol, fit_temperature
+from xview_demo.evaluation.retrieval import Searched, search
 from xview_demo.recognition.ranking import RERANKED
 
 

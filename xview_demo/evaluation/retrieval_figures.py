@@ -8,7 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from xview_demo import metrics, viz
-from xview_demo.evaluation.matching import Descriptors, Searched
+from xview_demo.evaluation.describing import Descriptors
+from xview_demo.evaluation.retrieval import Searched
 
 TOP, ROWS = 5, 8  # tiles beside each query, queries on a sheet
 RIGHT, WRONG = (22, 163, 74), (220, 38, 38)
