@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -308,6 +308,14 @@ def test_every_picture_of_a_card_is_there():
     for card in zoo.CARDS.glob("*.md"):
         for file in re.findall(r"\]\((pictures/.+?)\)", card.read_text("utf-8")):
             assert (zoo.CARDS / file).is_file(), f"{card.name} shows {file}: run docs/make_sheets.py"
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if zoo.is_bundled(name)])
+def test_a_card_names_the_settings_of_its_recipe(name):
+    recipe = RECIPES[name]
+    written = re.search(r"```json\n(.*?)\n```", (zoo.CARDS / f"{name}.md").read_text("utf-8"), re.DOTALL)
+    settings = replace(recipe.settings, cache=recipe.cache.fingerprint)
+    assert json.loads(written.group(1)) == json.loads(json.dumps(asdict(settings)))
 
 
 def test_a_resumed_run_counts_all_its_minutes(tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from train.contest import Reader, check_finish, contest_classes, cosine_to, distance
+from train.contest import check_finish, contest_classes, cosine_to, distance
 from train.engine import Settings, descend
 from train.losses import info_nce
 from train.synthesis import Views, draw_views
@@ -69,7 +69,7 @@ class DiffusionMethod:
     (repositories or folders of trained parts); `lpips` (file of torchvision's vgg16; None = distances in the
     autoencoder's encoder). From step `finish` on only the painter learns, as `GanMethod`'s, from a `ClassDiscriminator`
     of width `discriminator` and L1 of means over squares of `squares` pixels (weights `adversarial` and `l1`), both at
-    the learning rate `late`; and, with `reader` and `reading`, from a `Reader`, as `GanMethod`'s.
+    the learning rate `late`.
     """
 
     averaged = "model"
@@ -81,7 +81,6 @@ class DiffusionMethod:
             "drop": 0.1, "drop_hint": 0.2, "colour": 0.4, "turn": True, "schedule": "cosine", "epoch": 500,
             "diffusion": None, "vision": None, "lpips": None, "finish": None, "discriminator": 32, "squares": 8,
             "adversarial": 8.0, "l1": 100.0, "late": 4e-4, "noisy": 1.0,
-            "reader": 0, "reading": 40.0,
         }  # fmt: skip
         self.options |= settings.options
         o = self.options
@@ -90,7 +89,6 @@ class DiffusionMethod:
         else:
             self.model = ClipDiffusion(**settings.model)
         check_finish(self.model.painter, o)
-        self.reader = Reader(len(CLASSES)) if o["reader"] else None
         self.lpips = Lpips(o["lpips"]) if o["lpips"] else None
         self.pace = Pace(int(o["epoch"]))
         self.modules: dict[str, nn.Module] = {"model": self.model, "pace": self.pace}
@@ -104,10 +102,7 @@ class DiffusionMethod:
         if self.model.painter is not None:
             judge = ClassDiscriminator(len(CLASSES), int(o["discriminator"])).to(memory_format=torch.channels_last)
             self.modules["discriminator"] = judge
-            painting = {"painter": self.model.painter, "discriminator": judge}
-            if self.reader is not None:
-                painting["reader"] = self.modules["reader"] = self.reader.to(memory_format=torch.channels_last)
-            for name, module in painting.items():
+            for name, module in (("painter", self.model.painter), ("discriminator", judge)):
                 self.optimisers[name] = torch.optim.Adam(module.parameters(), o["late"], betas=(0.5, 0.999))
 
     def schedule(self, step: int, settings: Settings) -> float:
@@ -131,8 +126,6 @@ class DiffusionMethod:
         self.model.vision.requires_grad_(early)
         loss, report = self._first(batch) if early else self._second(batch)
         descend(self.optimisers["first" if early else "second"], loss, clip=1.0)
-        if self.reader is not None and done < self.options["reader"]:
-            report["read"] = self._learn(self.reader, batch)
         self.pace.tell(loss.item())
         return report
 
@@ -192,19 +185,11 @@ class DiffusionMethod:
             image = net.painter(*told)
         given = image, batch.truth, batch.target, batch.truth
         judged, fooled = contest_classes(judge, self.optimisers["discriminator"], *given)
-        l1, read = distance(image, batch.target, int(o["squares"])), torch.zeros(())
-        if self.reader is not None:
-            self._learn(self.reader, batch)
-            read = self.reader.judge(image, batch.truth)
-        loss = o["adversarial"] * fooled + o["l1"] * l1 + o["reading"] * read
-        descend(self.optimisers["painter"], loss, clip=None)
+        l1 = distance(image, batch.target, int(o["squares"]))
+        descend(self.optimisers["painter"], o["adversarial"] * fooled + o["l1"] * l1, clip=None)
         judge.requires_grad_(True)
         self.pace.tell(l1.item())
-        return {"judge": judged, "fooled": fooled.item(), "l1": l1.item(), "read": read.item()}
-
-    def _learn(self, reader: Reader, batch: Views) -> float:
-        """A step of the reader, upon true tiles; its loss."""
-        return reader.learn(self.optimisers["reader"], batch.target, batch.truth).item()
+        return {"judge": judged, "fooled": fooled.item(), "l1": l1.item()}
 
     def _dropped(self, tokens: Tensor, hint: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Some pictures lose all conditions, some the bird's-eye view, to learn doing without."""
