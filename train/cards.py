@@ -114,8 +114,7 @@ LIMITS: dict[str, str] = {
     ),
     "pix2pix-world": (
         "Most of its fine detail is the bird's-eye projection's own, with the streaks of what stands upright; the "
-        "colours and what lies between are drawn. The painter was started anew at step 900 with a schedule for 1,300 "
-        "steps; from step 1141 on, that for 1,640 held."
+        "colours and what lies between are drawn."
     ),
     "rgbds-world": (
         "What the panorama does not show is guessed and blurred. Roofs, trees, sand and water have colours by which "

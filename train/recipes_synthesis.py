@@ -78,11 +78,11 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis:GanMethod",
         Settings(
             # .998 lags behind so brief a painter
-            "pix2pix-world", steps=1640, **SWIFT, average=0.99,
+            "pix2pix-world", steps=1840, **SWIFT, average=0.99,
             model=NARROW | PAINTER | {"width": 20, "trunk": True, "heads": ["image"], "classes": None, "strength": 0.4},
-            options={"adversarial": 8.0, "alone": True, "finish": 900, "joint": 1140},
+            options={"adversarial": 8.0, "alone": True, "finish": 1100, "joint": 1100},
         ),
-        _smoke(discriminator=8),
+        _smoke(discriminator=8, finish=2, joint=3),
         DENSE,
         compressed=True,
     ),
