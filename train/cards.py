@@ -118,9 +118,7 @@ LIMITS: dict[str, str] = {
     ),
     "rgbds-world": (
         "What the panorama does not show is guessed and blurred. Roofs, trees, sand and water have colours by which "
-        "their classes are told apart, seldom the place's own. The network that reads the pictures was trained apart, "
-        "for 1,000 steps; up to step 4,300 nothing was read, up to 4,800 by one that no longer learned, and the "
-        "painter had 150 steps of its own before the last 800."
+        "their classes are told apart, seldom the place's own."
     ),
     "xfork-ground-world": (
         "A tile does not show façades: they are invented or blurred. The camera is taken to stand 2.5 m above "

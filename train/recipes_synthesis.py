@@ -100,14 +100,14 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis: RGBDS, a Swin transformer over colour, depth and classes",
         "synthesis:GanMethod",
         Settings(
-            "rgbds-world", steps=5600, **SWIFT,
+            "rgbds-world", steps=4450, **SWIFT,
             model={
                 "size": 128, "width": 32, "bird_eye": True, "rays": 16, "painted": True,
                 "swin": {"embed_dim": 48, "depths": [2, 2, 4, 2], "num_heads": [3, 6, 12, 24], "window_size": 4},
             },
             options=LATE
             | {
-                "family": "rgbds", "dice": 1.0, "finish": 3400, "beside": 4300, "reader": 1000, "reading": 60.0,
+                "family": "rgbds", "dice": 1.0, "finish": 3200, "beside": 3200, "reader": 1000, "reading": 60.0,
                 "estimated": 0.5,
             },
         ),
