@@ -130,7 +130,8 @@ LIMITS: dict[str, str] = {
         "colours are poor; the tower's tokens tell it next to nothing, all it knows of the place is in the bird's-eye"
         " view. The first 3,200 steps were taken on fewer training worlds and with noise of every strength alike; the "
         "painter had learned from the samples of that time for 560 steps before its last 250. Meant for full panoramas "
-        "with ±45° of elevation."
+        "with ±45° of elevation. On the 1,000 tiles on which the others are measured (the command above without "
+        "`--n 200`) its mIoU is 0.225, that of the bird's-eye view 0.230."
     ),
     **dict.fromkeys(("joint-fusion-vgg-world", "gasc-fusion-world"), SHORT),
     **measures.LIMITS,
