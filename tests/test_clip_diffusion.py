@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 from test_generators import strips
 
 from xview_demo import zoo
-from xview_demo.models.synthesis.bird_eye import local_means
+from xview_demo.classes import CLASSES
+from xview_demo.models.synthesis.bird_eye import fine_detail, local_means
 from xview_demo.models.synthesis.clip_diffusion import ClipDiffusion
 from xview_demo.models.synthesis.interface import Query, Sampling
 
@@ -142,18 +143,28 @@ def test_a_perfect_noise_prediction_recovers_the_latents(solver):
         assert torch.allclose(drawn, net.decode(truth).clamp(0, 1), atol=0.02)
 
 
-def test_samples_are_painted_over_where_the_bird_eye_is_seen(diffusion):
+def test_samples_are_labelled_and_painted_over_where_the_bird_eye_is_seen(diffusion):
     query = Query(strips(2))
-    smooth, told = diffusion.told(diffusion.sample(query), query)
-    assert told.shape == (2, 4 + DIFFUSION["rays"] + 3, 32, 32)
-    assert torch.equal(smooth, local_means(diffusion.sample(query)))
+    sketch, known = diffusion.told(diffusion.sample(query), query)
+    assert known.shape == (2, 3 + 4 + DIFFUSION["rays"], 32, 32)
+    assert torch.equal(known[:, :3], local_means(diffusion.sample(query)))
+    drawn = diffusion.draw(query)
     with torch.no_grad():
-        painted = diffusion.painter(smooth, told)
-    assert torch.equal(diffusion.draw(query).image, painted) and not torch.allclose(painted, smooth, atol=1e-3)
-    blind = diffusion.draw(query, hinted=False).image
-    assert torch.equal(blind, diffusion.sample(query, hinted=False))
+        labels = diffusion.labeller(known)
+        assert torch.equal(drawn.labels, labels) and labels.shape == (2, len(CLASSES), 32, 32)
+        assert torch.equal(drawn.image, diffusion.painter(sketch, labels.argmax(1)))
+        assert not torch.allclose(drawn.image, diffusion.painter(sketch, labels.argmin(1)))
+    blind = diffusion.draw(query, hinted=False)
+    assert torch.equal(blind.image, diffusion.sample(query, hinted=False)) and blind.labels is None
     with pytest.raises(ValueError, match="needs bird_eye=True"):
         ClipDiffusion(**DIFFUSION | {"bird_eye": False})
+
+
+def test_a_painter_begins_with_fine_detail_near_the_camera(diffusion):
+    query = Query(strips(2))
+    sketch, known = diffusion.told(torch.full((2, 3, 32, 32), 0.5), query)
+    laid = fine_detail(diffusion.overhead(query), diffusion.metres, diffusion.detail)
+    assert laid.abs().max() > 0.01 and torch.allclose(sketch, 0.5 + laid, atol=1e-6)
 
 
 def test_noise_follows_from_a_predicted_velocity():

@@ -15,7 +15,7 @@ from PIL import Image
 from train import recipes
 from train.__main__ import main
 from train.cache import SMOKE, CacheConfig
-from train.contest import Reader, contest_classes, distance
+from train.contest import Reader, contest_classes, distance, partly_true
 from train.diffusion import DiffusionMethod, Pace
 from train.engine import Settings, cosine, generator_of
 from train.pairs import PairCache, open_pairs
@@ -312,18 +312,39 @@ def test_the_autoencoder_is_trained_first_and_then_kept():
     assert moved(net.tokens, tokens) and report["perceptual"] > 0 and report["clip"] > 0
 
 
-def test_the_painter_of_samples_learns_last_and_alone():
+def test_labeller_and_painter_of_samples_learn_last_and_alone():
     torch.manual_seed(0)
     method = method_of("clip-diffusion-world", first=0.0, finish=1)
+    late = ("painter", "labeller")
     for step, painting in ((0, False), (1, True)):
         before = {name: state(module) for name, module in method.modules.items()}
         report = method.step(method.batch(generator_of(0, step)))
-        assert moved(method.model.painter, state_of(before["model"], "painter.")) == painting
+        for name in late:
+            assert moved(getattr(method.model, name), state_of(before["model"], f"{name}.")) == painting
         assert moved(method.modules["discriminator"], before["discriminator"]) == painting
-        assert (report.get("fooled", 0) > 0) == painting
+        assert moved(method.reader, before["reader"]) == painting
+        assert all((report.get(name, 0) > 0) == painting for name in ("fooled", "classes", "read"))
     changed = {name for name, value in state(method.model).items() if not torch.equal(value, before["model"][name])}
-    assert changed and all(name.startswith("painter.") for name in changed)
+    assert changed and {name.split(".")[0] for name in changed} == set(late)
     assert all(p.requires_grad for p in method.modules["discriminator"].parameters())
+
+
+def test_a_reader_of_samples_learns_beside_the_autoencoder_first():
+    method = method_of("clip-diffusion-world", first=0.5)  # of four steps
+    for step, reading in enumerate((True, True, False)):
+        before = state(method.reader)
+        method.step(method.batch(generator_of(0, step)))
+        assert moved(method.reader, before) == reading
+    assert method_of("clip-diffusion-world", reading=0.0).reader is None
+
+
+def test_what_a_painter_paints_upon_is_partly_true():
+    torch.manual_seed(0)
+    logits, truth = torch.randn(64, 3, 4, 4), torch.randint(3, (64, 4, 4))
+    assert torch.equal(partly_true(logits, truth, 0.0), logits.argmax(1))
+    assert torch.equal(partly_true(logits, truth, 1.0), truth)
+    same = (partly_true(logits, truth, 0.5) == truth).flatten(1).all(1)
+    assert 20 < same.sum() < 44
 
 
 def test_a_model_without_a_painter_is_told_so_before_the_run():

@@ -88,6 +88,29 @@ def contest_classes(
         return judge.item(), F.cross_entropy(net(image), kinds, weight)
 
 
+class ClassLoss(nn.Module):
+    """Cross-entropy of drawn classes, and beside it the Dice loss of every second pixel.
+
+    Args:
+        dice: weight of the Dice loss.
+    """
+
+    def __init__(self, dice: float) -> None:
+        super().__init__()
+        self.weight, self.dice = dice, smp.losses.DiceLoss("multiclass", smooth=1.0)
+
+    def forward(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """Logits (B, N, H, W) and classes (B, H, W) → the loss."""
+        loss = F.cross_entropy(logits, truth)
+        return loss + self.weight * self.dice(logits[..., ::2, ::2], truth[..., ::2, ::2]) if self.weight else loss
+
+
+def partly_true(logits: Tensor, truth: Tensor, share: float) -> Tensor:
+    """Classes that a painter paints upon (B, H, W): the drawn ones, but for a `share` of the pictures the true ones."""
+    taught = torch.rand(len(truth)) < share
+    return torch.where(taught[:, None, None], truth, logits.argmax(1))
+
+
 class Reader(nn.Module):
     """Reads the classes of pictures: what is painted should be read as what it should show.
 

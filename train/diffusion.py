@@ -2,7 +2,7 @@
 
 The published parts come trained; the small ones are made here first: for a share of the steps the autoencoder learns to
 reconstruct tiles and the vision tower to tell which panorama belongs to which tile. Then both are frozen and the U-Net
-learns to remove noise. A painter learns last, upon what sampling gives.
+learns to remove noise. A labeller and a painter learn last, upon what sampling gives.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from train.contest import check_finish, contest_classes, cosine_to, distance
+from train.contest import ClassLoss, Reader, check_finish, contest_classes, cosine_to, distance, partly_true
 from train.engine import Settings, descend
 from train.losses import info_nce
 from train.synthesis import Views, draw_views
@@ -67,9 +67,10 @@ class DiffusionMethod:
     them are nearly all noise, from which a sampling of few steps takes its largest ones); `colour`, `turn` as
     `GanMethod`'s; `schedule` ("cosine", or "plateau" as published) and `epoch` (steps); `diffusion` and `vision`
     (repositories or folders of trained parts); `lpips` (file of torchvision's vgg16; None = distances in the
-    autoencoder's encoder). From step `finish` on only the painter learns, as `GanMethod`'s, from a `ClassDiscriminator`
-    of width `discriminator` and L1 of means over squares of `squares` pixels (weights `adversarial` and `l1`), both at
-    the learning rate `late`.
+    autoencoder's encoder). From step `finish` on, only the labeller and the painter learn, at the rate `late`: the one
+    from a `ClassLoss` with `dice`, the other as `GanMethod`'s, for a share `taught` of the pictures upon the true
+    classes, from a `ClassDiscriminator` of width `discriminator`, L1 of means over squares of `squares` pixels and a
+    `Reader` (weights `adversarial`, `l1` and `reading`; 0 = no reader). The reader learns in the first part too.
     """
 
     averaged = "model"
@@ -80,7 +81,7 @@ class DiffusionMethod:
             "first": 0.3, "crop": 64, "kl": 1e-6, "rate": 1e-3, "decoded": 2, "perceptual": 1.0, "clip": 2.0,
             "drop": 0.1, "drop_hint": 0.2, "colour": 0.4, "turn": True, "schedule": "cosine", "epoch": 500,
             "diffusion": None, "vision": None, "lpips": None, "finish": None, "discriminator": 32, "squares": 8,
-            "adversarial": 8.0, "l1": 100.0, "late": 4e-4, "noisy": 1.0,
+            "adversarial": 8.0, "l1": 100.0, "late": 4e-4, "noisy": 1.0, "dice": 1.0, "taught": 0.5, "reading": 0.0,
         }  # fmt: skip
         self.options |= settings.options
         o = self.options
@@ -99,10 +100,14 @@ class DiffusionMethod:
             "first": torch.optim.AdamW(frozen, o["rate"], weight_decay=settings.weight_decay),
             "second": torch.optim.AdamW(trained, settings.learning_rate, weight_decay=settings.weight_decay),
         }
-        if self.model.painter is not None:
-            judge = ClassDiscriminator(len(CLASSES), int(o["discriminator"])).to(memory_format=torch.channels_last)
-            self.modules["discriminator"] = judge
-            for name, module in (("painter", self.model.painter), ("discriminator", judge)):
+        self.class_loss = ClassLoss(o["dice"])
+        self.reader = Reader(len(CLASSES)) if o["reading"] else None
+        if self.model.painter is not None and self.model.labeller is not None:
+            judge = ClassDiscriminator(len(CLASSES), int(o["discriminator"]))
+            self.modules |= {"discriminator": judge} | ({"reader": self.reader} if self.reader is not None else {})
+            late = {"painter": self.model.painter, "labeller": self.model.labeller} | self.modules
+            for name in late.keys() - {"model", "pace"}:
+                module = late[name].to(memory_format=torch.channels_last)
                 self.optimisers[name] = torch.optim.Adam(module.parameters(), o["late"], betas=(0.5, 0.999))
 
     def schedule(self, step: int, settings: Settings) -> float:
@@ -124,6 +129,8 @@ class DiffusionMethod:
         early = done < self.options["first"] * (finish or self.settings.steps)
         self.model.vae.requires_grad_(early)
         self.model.vision.requires_grad_(early)
+        if early and self.reader is not None:
+            self.reader.learn(self.optimisers["reader"], batch.target, batch.truth)
         loss, report = self._first(batch) if early else self._second(batch)
         descend(self.optimisers["first" if early else "second"], loss, clip=1.0)
         self.pace.tell(loss.item())
@@ -175,21 +182,30 @@ class DiffusionMethod:
         return ((1 - torch.rand(count) ** float(self.options["noisy"])) * last).round().long()
 
     def _third(self, batch: Views) -> dict[str, float]:
-        """The painter paints over what sampling gives, and a discriminator says what its pixels show."""
-        o, net, judge = self.options, self.model, self.modules["discriminator"]
-        assert net.painter is not None  # or there would be no option `finish`
+        """The labeller says what sampling shows; the painter paints upon that, and is judged and read."""
+        o, net = self.options, self.model
+        assert net.painter is not None and net.labeller is not None  # or there would be no option `finish`
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             sample = net.sample(batch.query, Sampling(seed=int(torch.randint(2**31, ()))))
-            told = net.told(sample, batch.query)
+            sketch, known = net.told(sample, batch.query)
         with torch.autocast("cpu", torch.bfloat16):
-            image = net.painter(*told)
-        given = image, batch.truth, batch.target, batch.truth
-        judged, fooled = contest_classes(judge, self.optimisers["discriminator"], *given)
-        l1 = distance(image, batch.target, int(o["squares"]))
-        descend(self.optimisers["painter"], o["adversarial"] * fooled + o["l1"] * l1, clip=None)
-        judge.requires_grad_(True)
+            labels = net.labeller(known)
+            kinds = partly_true(labels, batch.truth, o["taught"])
+            image = net.painter(sketch, kinds)
+        classes = self.class_loss(labels, batch.truth)
+        descend(self.optimisers["labeller"], classes, clip=None)
+        given = image, kinds, batch.target, batch.truth
+        judged, fooled = contest_classes(self.modules["discriminator"], self.optimisers["discriminator"], *given)
+        l1, read = distance(image, batch.target, int(o["squares"])), torch.zeros(())
+        if self.reader is not None:
+            self.reader.learn(self.optimisers["reader"], batch.target, batch.truth)
+            read = self.reader.judge(image, kinds)
+        loss = o["adversarial"] * fooled + o["l1"] * l1 + o["reading"] * read
+        descend(self.optimisers["painter"], loss, clip=None)
+        self.modules["discriminator"].requires_grad_(True)
         self.pace.tell(l1.item())
-        return {"judge": judged, "fooled": fooled.item(), "l1": l1.item()}
+        told = {"fooled": fooled, "l1": l1, "classes": classes, "read": read}
+        return {"judge": judged, **{name: value.item() for name, value in told.items()}}
 
     def _dropped(self, tokens: Tensor, hint: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Some pictures lose all conditions, some the bird's-eye view, to learn doing without."""

@@ -6,13 +6,12 @@ Adversarial loss (real label 0.9), 100·L1 of the picture, and the segmentation,
 from dataclasses import dataclass, replace
 from typing import Any
 
-import segmentation_models_pytorch as smp
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from train import augment
-from train.contest import Reader, check_finish, contest, contest_classes, cosine_to, distance
+from train.contest import ClassLoss, Reader, check_finish, contest, contest_classes, cosine_to, distance, partly_true
 from train.data import draw, images, labels
 from train.engine import Settings, descend, step_of
 from train.pairs import HELPERS
@@ -172,7 +171,7 @@ class GanMethod:
         self.painter: Any = getattr(self.generator, "painter", None)
         check_finish(self.painter, o)
         self.phase = Phase()
-        self.dice = smp.losses.DiceLoss("multiclass", smooth=1.0)
+        self.class_loss = ClassLoss(o["dice"])
         width, condition = int(o["discriminator"]), 3 if o["conditional"] else 0
         judge: nn.Module = PatchDiscriminator(width=width, condition=condition)
         if self.painter is not None:
@@ -248,8 +247,8 @@ class GanMethod:
 
     def _segmentation(self, predicted: Tensor, truth: Tensor) -> Tensor:
         if self.generator.classes:
-            loss, weight = F.cross_entropy(predicted, truth), self.options["dice"]
-            return loss + weight * self.dice(predicted[..., ::2, ::2], truth[..., ::2, ::2]) if weight else loss
+            loss: Tensor = self.class_loss(predicted, truth)
+            return loss
         return F.l1_loss(predicted, self._painted(truth))
 
     def step(self, batch: Views) -> dict[str, float]:
@@ -280,8 +279,7 @@ class GanMethod:
         """Pictures painted over the sketches, upon logits or features, and the classes that they should show."""
         kinds = truth
         if self.generator.painter.classes:
-            taught = torch.rand(len(truth)) < self.options["taught"]
-            told = kinds = torch.where(taught[:, None, None], truth, told.argmax(1))
+            told = kinds = partly_true(told, truth, self.options["taught"])
         with torch.autocast("cpu", torch.bfloat16):
             return self.generator.painter(sketch, told), kinds
 

@@ -11,13 +11,14 @@ Latent diffusion: Rombach et al., CVPR 2022 (https://arxiv.org/abs/2112.10752); 
 | autoencoder (frozen) | (B, 4, 32, 32) · 0.18215 | (B, 4, 32, 32) · 1 / their spread |
 | U-Net, cross-attention to the tokens | 320, 640, 1280, 1280 | 48, 96, 128 |
 | decoded | (B, 3, 256, 256) | (B, 3, 128, 128) |
-| painted over, with the bird's eye's fine detail | | (B, 3, 128, 128) |
+| labelled, upon the bird's eye, the rays and what is decoded | | (B, 8, 128, 128) |
+| painted over upon the labels, with the bird's eye's fine detail | | (B, 3, 128, 128) |
 
 The published parts are `CompVis/stable-diffusion-v1-4` (or `stable-diffusion-v1-5/stable-diffusion-v1-5`) and
 `openai/clip-vit-base-patch32`, see `ClipDiffusion.from_stable_diffusion`. Training and sampling are conditioned by the
 same method, `condition`. Ours: the halves of the strip (a crop of its middle would see 90°), patch tokens, further
 input channels of the U-Net (the bird's-eye view, encoded by the same autoencoder, and the panorama's columns written
-along their rays, `models.rays`), and the painter.
+along their rays, `models.rays`), the labeller, whose logits are the segmentation, and the painter.
 """
 
 import os
@@ -27,11 +28,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xview_demo.classes import CLASSES
 from xview_demo.models.hub import HubModel
 from xview_demo.models.rays import RayProjector
 from xview_demo.models.synthesis.bird_eye import BirdEye, fine_detail, local_means
 from xview_demo.models.synthesis.interface import AERIAL, GROUND, SOLVERS, Drawn, Query, Sampling
-from xview_demo.models.synthesis.layers import Painter
+from xview_demo.models.synthesis.layers import Labeller, Painter
 
 UNET: dict[str, Any] = {
     "sample_size": 64, "out_channels": 4, "block_out_channels": [320, 640, 1280, 1280], "layers_per_block": 2,
@@ -70,8 +72,9 @@ class ClipDiffusion(HubModel):
         prediction: what the U-Net gives: "epsilon", the noise (published), or "v_prediction" (Salimans & Ho, ICLR
             2022), from which the noise follows and a small network learns its conditions sooner [ours].
         steps, guidance, solver: of sampling, unless a call gives others (50 steps of DDIM published).
-        painted: a small network paints over what is decoded, upon the bird's-eye view and the rays, with the view's
-            fine detail laid over it first [ours].
+        painted: a small network says what each pixel shows, from what is decoded, the bird's-eye view and the rays; a
+            second one paints over what is decoded upon these classes, with the view's fine detail laid over it first
+            [ours].
         grain, strength: how rough and how strongly it paints, 1 as in training.
         detail: metres from the camera to which that detail is laid.
 
@@ -129,7 +132,8 @@ class ClipDiffusion(HubModel):
         layers = [nn.Linear(code, hidden), nn.ReLU(), nn.Linear(hidden, cross)]
         self.tokens = nn.Sequential(*([] if tokens else [nn.LayerNorm(code)]), *layers)
         self.rays = RayProjector.over_tile(size // 2, metres, rays) if bird_eye and rays else None
-        self.painter = Painter(0, 32, grain, strength, features=4 + rays + 3) if painted else None
+        self.painter = Painter(len(CLASSES), 32, grain, strength) if painted else None
+        self.labeller = Labeller(3 + 4 + rays, len(CLASSES)) if painted else None
         self.null = nn.Parameter(torch.zeros(1, 1, cross))  # what stands for "no picture"
         self.register_buffer("latent_scale", torch.tensor(float(self.vae.config.scaling_factor)))
         self.register_buffer("alphas", DDPMScheduler(**self.schedule).alphas_cumprod, persistent=False)
@@ -263,23 +267,28 @@ class ClipDiffusion(HubModel):
             ValueError: an unknown solver, or a number of steps that cannot be.
         """
         image = self.sample(query, sampling, hinted)
-        return Drawn(self.painter(*self.told(image, query)) if self.painter is not None and hinted else image)
+        if self.painter is None or self.labeller is None or not hinted:
+            return Drawn(image)
+        sketch, known = self.told(image, query)
+        labels = self.labeller(known)
+        return Drawn(self.painter(sketch, labels.argmax(1)), labels)
 
     def told(self, image: Tensor, query: Query) -> tuple[Tensor, Tensor]:
-        """What the painter is given: the sample, smooth, for guidance makes it rough; what is known of each tile.
+        """What the painter begins with, and what the labeller is told of each tile.
 
         Args:
             image: (B, 3, size, size) as sampled.
             query: the strips.
 
         Returns:
-            (B, 3, size, size), and (B, 4 + rays + 3, size, size), of which the last three are fine detail.
+            the sample (B, 3, size, size), smooth, for guidance makes it rough, with the bird's eye's fine detail; and
+            (B, 3 + 4 + rays, size, size): the smooth sample, `overhead`, the rays.
         """
-        overhead = self.overhead(query)
-        parts = [overhead]
+        overhead, smooth = self.overhead(query), local_means(image)
+        known = [smooth, overhead]
         if self.rays is not None:
-            parts.append(F.interpolate(self.rays(query.image), scale_factor=2.0, mode="bilinear"))
-        return local_means(image), torch.cat([*parts, fine_detail(overhead, self.metres, self.detail)], 1)
+            known.append(F.interpolate(self.rays(query.image), scale_factor=2.0, mode="bilinear"))
+        return smooth + fine_detail(overhead, self.metres, self.detail), torch.cat(known, 1)
 
     @torch.no_grad()
     def sample(self, query: Query, sampling: Sampling | None = None, hinted: bool = True) -> Tensor:

@@ -91,6 +91,33 @@ class PlanEncoder(nn.Module):
         return features
 
 
+class Labeller(nn.Module):
+    """Says what each pixel shows, upon what is known of it: a small U-Net.
+
+    Args:
+        features: C, channels of what is known.
+        classes: N.
+        widths: channels of its levels, finest first.
+    """
+
+    def __init__(self, features: int, classes: int, widths: Sequence[int] = (32, 48, 64, 96)) -> None:
+        super().__init__()
+        fine = widths[0]
+        self.fine, self.down = convolved(features, fine), Pyramid(features, widths)
+        steps = zip(widths[:0:-1], widths[-2::-1], strict=True)
+        self.up = nn.ModuleList(up(i if i == widths[-1] else 2 * i, o) for i, o in steps)
+        self.last = up(2 * fine, fine)
+        self.out = nn.Sequential(convolved(2 * fine, fine), nn.Conv2d(fine, classes, 1))
+
+    def forward(self, known: Tensor) -> Tensor:
+        """(B, C, H, W), sides multiples of 16 → logits (B, N, H, W)."""
+        known = known.contiguous(memory_format=torch.channels_last)
+        x, *skips = self.down(known)
+        for layer, skip in zip(self.up, skips, strict=True):
+            x = torch.cat((layer(x), skip), 1)
+        return self.out(torch.cat((self.last(x), self.fine(known)), 1)).float()
+
+
 class PatchDiscriminator(nn.Module):
     """PatchGAN of four layers (Isola et al. 2017): (B, C, S, S) in [0, 1] → logits of patches (B, 1, S/8 − 2, S/8 − 2).
 
