@@ -237,10 +237,11 @@ def test_a_reader_learns_from_true_pictures_and_a_painter_from_what_it_reads():
         ("xfork-world", {"reader": 1}),
         ("xfork-world", {"joint": 2}),
         ("rgbds-world", {"finish": None, "reader": 0}),
+        ("clip-diffusion-world", {"finish": None}),
     ],
 )
 def test_what_happens_while_the_painter_finishes_needs_a_finish(name, options):
-    with pytest.raises(XViewError, match="(reader|joint|beside) needs the option finish"):
+    with pytest.raises(XViewError, match="(reader|joint|beside|reading) needs the option finish"):
         method_of(name, **options)
 
 

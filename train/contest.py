@@ -1,5 +1,6 @@
 """Generators against discriminators: one round of a contest, and what stands beside it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,14 +22,20 @@ def distance(image: Tensor, target: Tensor, side: int = 1) -> Tensor:
     return F.l1_loss(F.avg_pool2d(image, side), F.avg_pool2d(target, side)) * 2
 
 
-def check_finish(painter: nn.Module | None, options: dict[str, Any]) -> None:
-    """Refuse to let the painter finish the work where there is none, and what comes then where nothing is finished."""
+def check_finish(painter: nn.Module | None, options: dict[str, Any], late: Sequence[str]) -> None:
+    """Refuse to let the painter finish the work where there is none, and what comes then where nothing is finished.
+
+    Args:
+        painter: the model's.
+        options: of the method.
+        late: names of the options that act from `finish` on.
+    """
     finish = options["finish"]
     if finish is not None and painter is None:
         raise XViewError(f"The option finish={finish} needs a model with painted=True, to train its painter.")
-    late = [name for name in ("joint", "beside", "reader") if options.get(name)]
-    if late and finish is None:
-        raise XViewError(f"The option {late[0]} needs the option finish: it says how the painter finishes the work.")
+    given = [name for name in late if options.get(name)]
+    if given and finish is None:
+        raise XViewError(f"The option {given[0]} needs the option finish: it says how the painter finishes the work.")
 
 
 def cosine_to(step: int, settings: Settings, finish: int | None) -> float:

@@ -89,7 +89,7 @@ class DiffusionMethod:
             self.model = ClipDiffusion.from_stable_diffusion(o["diffusion"], o["vision"], **settings.model)
         else:
             self.model = ClipDiffusion(**settings.model)
-        check_finish(self.model.painter, o)
+        check_finish(self.model.painter, o, ("reading",))
         self.lpips = Lpips(o["lpips"]) if o["lpips"] else None
         self.pace = Pace(int(o["epoch"]))
         self.modules: dict[str, nn.Module] = {"model": self.model, "pace": self.pace}
@@ -103,11 +103,12 @@ class DiffusionMethod:
         self.class_loss = ClassLoss(o["dice"])
         self.reader = Reader(len(CLASSES)) if o["reading"] else None
         if self.model.painter is not None and self.model.labeller is not None:
-            judge = ClassDiscriminator(len(CLASSES), int(o["discriminator"]))
-            self.modules |= {"discriminator": judge} | ({"reader": self.reader} if self.reader is not None else {})
-            late = {"painter": self.model.painter, "labeller": self.model.labeller} | self.modules
-            for name in late.keys() - {"model", "pace"}:
-                module = late[name].to(memory_format=torch.channels_last)
+            made: dict[str, nn.Module] = {"discriminator": ClassDiscriminator(len(CLASSES), int(o["discriminator"]))}
+            if self.reader is not None:
+                made["reader"] = self.reader
+            self.modules |= made
+            for name, module in (made | {"painter": self.model.painter, "labeller": self.model.labeller}).items():
+                module.to(memory_format=torch.channels_last)
                 self.optimisers[name] = torch.optim.Adam(module.parameters(), o["late"], betas=(0.5, 0.999))
 
     def schedule(self, step: int, settings: Settings) -> float:

@@ -169,7 +169,7 @@ class GanMethod:
             self.generator.start_from_imagenet()
         self.modules: dict[str, nn.Module] = {"generator": self.generator}
         self.painter: Any = getattr(self.generator, "painter", None)
-        check_finish(self.painter, o)
+        check_finish(self.painter, o, ("joint", "beside", "reader"))
         self.phase = Phase()
         self.class_loss = ClassLoss(o["dice"])
         width, condition = int(o["discriminator"]), 3 if o["conditional"] else 0
