@@ -13,6 +13,7 @@ import torch
 
 from xview_demo import GeoLocalizer, GroundView, zoo
 from xview_demo.errors import ModelError
+from xview_demo.models.hub import count_stored
 
 COMMIT = "a" * 40
 REMEDIES = "bundled models, which need no network"
@@ -159,6 +160,7 @@ def test_a_compressed_model_is_half_as_large_and_loads_as_it_was_measured(tmp_pa
     model.compress().save_pretrained(tmp_path / "bytes")
     half, small = (tmp_path / name / "model.safetensors" for name in ("half", "bytes"))
     assert small.stat().st_size < 0.6 * half.stat().st_size
+    assert count_stored(half) == count_stored(small) == sum(value.numel() for value in before.values())
     loaded = type(model).from_pretrained(tmp_path / "bytes")
     for name, value in model.state_dict().items():
         large = value.dim() > 1 and value.numel() >= 1024

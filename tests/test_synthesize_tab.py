@@ -53,6 +53,8 @@ def test_methods_and_what_they_cost(address):
     assert synthesize.available(synthesize.GROUND) == ["xfork-world", "clip-diffusion-world", "bird-eye"]
     assert synthesize.available(synthesize.AERIAL) == ["xfork-ground-world", "street-eye"]
     assert "one pass for each step" in synthesize.about("clip-diffusion-world")
+    stored = sum(value.numel() for value in zoo.load("xfork-world").state_dict().values())
+    assert f"{stored / 1e6:.1f} M parameters, " in synthesize.about("xfork-world")
     assert "one pass)" in synthesize.about("xfork-world") and "no weights" in synthesize.about("bird-eye")
     assert synthesize.draws_at_random("clip-diffusion-world") and not synthesize.draws_at_random("bird-eye")
 

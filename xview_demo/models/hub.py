@@ -6,6 +6,7 @@ of its rows: `name` (rows, …) int8 times `name.step` (rows,) is the weight.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Self
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -143,6 +145,13 @@ def digest(module: nn.Module) -> str:
     for name, value in sorted(module.state_dict().items()):
         found.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
     return found.hexdigest()[:12]
+
+
+def count_stored(path: Path) -> int:
+    """Number of weights and buffers in a file that `save_pretrained` wrote, whatever bits each takes."""
+    with safe_open(path, "pt") as file:
+        names = [name for name in file.keys() if not name.endswith(_STEP)]
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from xview_demo import AerialView, GroundView, metrics, viz, zoo
 from xview_demo.geometry.geodesy import latlon_to_enu
 from xview_demo.georeference import write_geotiff
+from xview_demo.models.hub import count_stored
 from xview_demo.outputs import Segmentation
 from xview_demo.ui import common, places
 from xview_demo.ui.segment import AERIAL, GROUND
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 FLAT = {GROUND: "bird-eye", AERIAL: "street-eye"}  # what a synthetic view is compared with when the truth is unknown
 SIZE = 640
-HALF_BYTES = 2  # of a stored weight
 EMPTY = "Upload a picture, or choose an example, then press <b>Synthesize</b>."
 STOPPED: set[str] = set()  # sessions whose visitor has pressed Stop
 
@@ -60,9 +60,9 @@ def about(name: str) -> str:
     entry = zoo.get(name)
     cost = "no weights, instant"
     if entry.learned:
-        size = (zoo.WEIGHTS / name / zoo.FILES[1]).stat().st_size if zoo.is_bundled(name) else 0
+        file = zoo.WEIGHTS / name / zoo.FILES[1]
         passes = "one pass for each step" if draws_at_random(name) else "one pass"
-        cost = f"{size / HALF_BYTES / 1e6:.1f} M parameters, {size / 1e6:.1f} MB, {passes}"
+        cost = f"{count_stored(file) / 1e6:.1f} M parameters, {file.stat().st_size / 1e6:.1f} MB, {passes}"
     return f'<div class="said"><b>{name}</b>: {entry.summary} ({cost}).</div>'
 
 
