@@ -104,8 +104,8 @@ class Labeller(nn.Module):
         super().__init__()
         fine = widths[0]
         self.fine, self.down = convolved(features, fine), Pyramid(features, widths)
-        steps = zip(widths[:0:-1], widths[-2::-1], strict=True)
-        self.up = nn.ModuleList(up(i if i == widths[-1] else 2 * i, o) for i, o in steps)
+        given = [widths[-1], *(2 * width for width in widths[-2:0:-1])]  # a skip connection joins all but the coarsest
+        self.up = nn.ModuleList(up(i, o) for i, o in zip(given, widths[-2::-1], strict=True))
         self.last = up(2 * fine, fine)
         self.out = nn.Sequential(convolved(2 * fine, fine), nn.Conv2d(fine, classes, 1))
 
