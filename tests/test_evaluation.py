@@ -15,7 +15,7 @@ from xview_demo.errors import XViewError
 from xview_demo.evaluation.cost import cost
 from xview_demo.evaluation.describing import Descriptors, describe, describe_both, seen
 from xview_demo.evaluation.protocol import places
-from xview_demo.evaluation.reranking import rerank
+from xview_demo.evaluation.reranking import reranked
 from xview_demo.evaluation.retrieval import match, search
 from xview_demo.evaluation.synthesis import frechet
 from xview_demo.models.depth.unet import UNetDepth
@@ -205,7 +205,7 @@ def test_reranking_keeps_the_rest_in_its_place(matcher):
     found = describe(matcher, TINY)
     for heading in ("known", "unknown"):
         first = search(matcher, found, heading)
-        again = rerank(dense, first, describe(dense, TINY), heading, k=2)
+        again = reranked(dense, first, describe(dense, TINY), heading, k=2)
         before, after = (np.argsort(-s.scores, 1, kind="stable") for s in (first, again))
         assert np.array_equal(before[:, 2:], after[:, 2:]) and np.array_equal(np.sort(before), np.sort(after))
         assert ((again.confidence > 0) & (again.confidence <= 1)).all()

@@ -6,7 +6,7 @@ from typing import Any
 from xview_demo.data.index import PairIndex
 from xview_demo.evaluation.describing import HEADINGS, Descriptors, describe, describe_both, describe_index
 from xview_demo.evaluation.protocol import VALIDATION, Progress, Protocol, fit_temperature, model_of
-from xview_demo.evaluation.reranking import rerank as reranked
+from xview_demo.evaluation.reranking import reranked
 from xview_demo.evaluation.retrieval import recalled, search
 
 

@@ -16,7 +16,7 @@ from xview_demo.errors import XViewError
 from xview_demo.evaluation.describing import Descriptors
 from xview_demo.evaluation.position import nearest_colours
 from xview_demo.evaluation.protocol import model_of
-from xview_demo.evaluation.reranking import rerank as reranked
+from xview_demo.evaluation.reranking import reranked
 from xview_demo.evaluation.retrieval import recalled, search
 from xview_demo.evaluation.sheets import write_sheet
 from xview_demo.evaluation.synthesis import draw

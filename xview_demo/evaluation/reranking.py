@@ -13,7 +13,7 @@ from xview_demo.recognition.ranking import RERANKED
 
 
 @torch.inference_mode()
-def rerank(
+def reranked(
     dense: Any, found: Searched, described: Descriptors, heading: str, k: int = RERANKED["aerial"],
     progress: Progress | None = None,
 ) -> Searched:  # fmt: skip
