@@ -21,6 +21,7 @@ SEGFORMER: dict[str, Recipe] = {
             options={"settled": 4000},
         ),
         {"steps": 4, "batch": 4},
+        compressed=True,
     ),
     "segformer-ade20k": Recipe(
         f"segmentation of both views: {PUBLISHED}, fine-tuned; cross-entropy, AdamW 3e-5, batch 6, 60 epochs",
