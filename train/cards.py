@@ -89,7 +89,10 @@ ABOUT: dict[str, str] = {
     **recipes_places.ABOUT,
 }
 NEEDED = {"rgbds-world": ("depth-world", "unet-ground-world")}  # what estimates a query's depth and classes
-SHORT = "Its loss was still falling when the training ended, after 38,000 pairs: far from what the method can do."
+FUSED = (
+    "It was trained on the synthetic views of `xfork-world` and the classes that `unet-aerial-world` finds in them: "
+    "with other models in their place it must be trained anew. A query of unknown heading takes sixteen of each."
+)
 LIMITS: dict[str, str] = {
     "azimuth-world": (
         "Half of the views it was trained on, three quarters in the later part, showed less than a full turn, 70° at "
@@ -132,7 +135,7 @@ LIMITS: dict[str, str] = {
         "tower's tokens tell it next to nothing: all it knows of the place comes from the bird's-eye view and the "
         "columns along their rays. Meant for full panoramas with ±45° of elevation."
     ),
-    **dict.fromkeys(("joint-fusion-vgg-world", "gasc-fusion-world"), SHORT),
+    **dict.fromkeys(("joint-fusion-vgg-world", "gasc-fusion-world"), FUSED),
     **measures.LIMITS,
     **recipes_places.LIMITS,
 }

@@ -9,10 +9,7 @@ from xview_demo.zoo import get
 CONVOLUTIONS: dict[str, Any] = {
     "channels": (24, 48, 64, 64, 64, 64), "features": 96, "aerial_size": 128, "ground_size": (64, 256), "dropout": 0.1,
 }  # fmt: skip
-VGG: dict[str, Any] = {
-    "layers": (24, "M", 48, "M", 64, "M", 96, "M"), "batch_norm": True, "aerial_size": 128,
-    "ground_size": (64, 256),
-}  # fmt: skip
+VGG: dict[str, Any] = {"batch_norm": True, "aerial_size": 128, "ground_size": (64, 256)}
 SUMMARIES = {
     "two-stream-world": "matching: two streams, panorama and tile",
     "two-stream-synthetic-world": "matching: two streams, synthetic aerial view and tile",
@@ -49,10 +46,13 @@ LADDER: dict[str, Recipe] = {
         steps=6000, batch=100,
     ),
     "joint-fusion-vgg-world": _recipe(
-        "joint-fusion-vgg-world", "JointFusionVGGMethod", VGG, steps=1200, batch=32, compressed=True,
+        "joint-fusion-vgg-world", "JointFusionVGGMethod",
+        # the global average keeps of the layout what the last layers, which see all of it, have put into channels
+        VGG | {"layers": (16, "M", 32, "M", 64, "M", 96, "M", 128, "M", 160, "M", 160)}, steps=4000, compressed=True,
     ),
     "gasc-fusion-world": _recipe(
-        "gasc-fusion-world", "GascFusionMethod", VGG | {"cells": 4, "hidden": (256, 256)}, steps=1200, batch=32,
+        "gasc-fusion-world", "GascFusionMethod",
+        VGG | {"layers": (16, "M", 32, "M", 64, "M", 96, 96, "M", 48), "cells": 4, "hidden": (128, 128)}, steps=4600,
         compressed=True,
     ),
 }  # fmt: skip

@@ -38,4 +38,5 @@ class VGGEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Feature map of a picture."""
-        return self.features((image - self.mean) / self.std)
+        image = (image - self.mean) / self.std
+        return self.features(image.contiguous(memory_format=torch.channels_last))  # trains up to twice as fast
