@@ -67,6 +67,3 @@ def test_the_rate_is_halved_on_a_plateau():
     for _ in range(4 * 2):
         pace.tell(1.0)
     assert pace.factor == 0.5 and int(pace.steps) == 14
-
-
-# Real pairs

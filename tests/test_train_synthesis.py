@@ -313,6 +313,9 @@ def test_a_model_without_a_painter_is_told_so_before_the_run():
             method(replace(settings, model=settings.model | {"painted": False}, options={"finish": 2}), Fake())
 
 
+# Real pairs
+
+
 @pytest.fixture(scope="module")
 def cvusa(tmp_path_factory):
     """A miniature in CVUSA's layout: lists of three columns, 1232×224 panoramas, tiles, annotations, segmentations."""
