@@ -13,6 +13,7 @@ import torch
 from train import augment, cache, cards, looks, losses
 from train.__main__ import main
 from train.data import rarity
+from train.depth import DepthMethod
 from train.engine import Average, Settings, cosine, generator_of, resume, save_checkpoint, step_of, train
 from train.memory import TileMemory
 from train.recipes import RECIPES, get
@@ -171,6 +172,17 @@ def test_depth_loss_is_zero_for_the_truth():
     metres = torch.tensor([[[2.0, 30.0, math.inf]]])
     sky = torch.tensor([[[-50.0, -50.0, 50.0]]])
     assert losses.depth_loss(metres.clamp_max(250).log(), sky, metres).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_depth_learns_from_whole_panoramas_in_turn(tmp_path):
+    data = cache.Cache(cache.build(TINY, tmp_path, workers=0, factory=FakeWorld))
+    model = {"channels": (16, 16, 8, 8)}
+    settings = Settings("s", steps=4, batch=4, learning_rate=1e-3, model=model, options={"whole": 1})
+    method = DepthMethod(settings, data)
+    batches = [method.batch(generator_of(0, step)) for step in range(4)]
+    window, whole = (4, 3, 96, 256), (2, 3, 128, 512)
+    assert [tuple(image.shape) for image, *_ in batches] == [window, whole, window, whole]
+    assert batches[1][2][0] == pytest.approx(45, abs=0.4) and method.step(batches[1])["loss"] > 0
 
 
 def test_pictures_with_rare_classes_are_drawn_more_often():

@@ -52,8 +52,8 @@ RECIPES: dict[str, Recipe] = {
         "depth of panoramas: U-Net, ResNet-18",
         "depth:DepthMethod",
         Settings(
-            "depth-world", steps=9300, batch=16, learning_rate=1e-3, restarts=(2000, 4800, 6300),
-            options={"settled": 4800},
+            "depth-world", steps=21_600, batch=16, learning_rate=1e-3, restarts=(2000, 4800, 6300, 9300),
+            options={"settled": 4800, "whole": 9300},
         ),
         {"steps": 4, "batch": 2},
         DENSE,
