@@ -127,7 +127,7 @@ LIMITS: dict[str, str] = {
     "rgbds-world": (
         "What the panorama does not show is guessed and blurred. Roofs, trees, sand and water have colours by which "
         "their classes are told apart, seldom the place's own. The depths that it was trained on were those of an "
-        "earlier `depth-world`, whose relative error was a quarter larger."
+        "earlier `depth-world`, whose relative error was a third larger."
     ),
     "xfork-ground-world": (
         "A tile does not show façades: they are invented or blurred. The camera is taken to stand 2.5 m above "
