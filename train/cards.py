@@ -108,8 +108,9 @@ LIMITS: dict[str, str] = {
     "unet-aerial-world": "The world's looks are simpler than a photograph's: expect coarse classes on real pictures.",
     "depth-world": (
         "Metres assume a camera 1.6–3 m above the ground; thin things and glass are often wrong. What may be sky or a "
-        "twig gets the depth of the twig. Trained in parts: Adam's moments began anew after 6,300 and 9,300 steps, and "
-        "the rate fell a little faster until step 12,967 than it does by these settings."
+        "twig gets the depth of the twig. Trained in parts: the first 6,300 steps saw every third picture only, Adam's "
+        "moments began anew after them and after 9,300 steps, and from there to step 12,967 the rate fell a little "
+        "faster than it does by these settings."
     ),
     "xfork-world": (
         "What the panorama does not show (roofs, what lies behind façades) is invented or blurred; colours are those "
