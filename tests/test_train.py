@@ -257,6 +257,8 @@ def test_the_schedule_rises_and_falls():
     twice = Settings("x", steps=150, batch=1, learning_rate=1.0, warmup=0.1, restarts=(100,))
     assert [cosine(s, twice) for s in range(100)] == factors
     assert cosine(100, twice) == pytest.approx(0.34) and cosine(149, twice) < 0.02
+    brief = replace(twice, steps=80)
+    assert [cosine(s, brief) for s in range(80)] == [cosine(s, replace(brief, restarts=())) for s in range(80)]
     assert generator_of(0, 3).initial_seed() != generator_of(0, 4).initial_seed()
     assert step_of(generator_of(2, 7), 2) == 7
 

@@ -57,8 +57,11 @@ class Method(Protocol):
 
 
 def cosine(step: int, settings: Settings) -> float:
-    """Factor of the learning rate: linear warm-up, then a cosine down to 1 %; again from a third at each restart."""
-    marks = [0, *settings.restarts, settings.steps]
+    """Factor of the learning rate: linear warm-up, then a cosine down to 1 %; again from a third at each restart.
+
+    Restarts that a run with fewer steps does not reach do not count.
+    """
+    marks = [0, *(mark for mark in settings.restarts if mark < settings.steps), settings.steps]
     number = sum(step >= mark for mark in settings.restarts)
     first, last = marks[number], marks[number + 1]
     warmup = max(1, round(settings.warmup * last)) if number == 0 else 0
