@@ -10,7 +10,7 @@ from test_train import TINY, FakeWorld
 from train import cache, losses
 from train.engine import Settings, generator_of
 from train.ladder import FeatureFusionMethod, JointFeatureMethod, LadderMethod
-from train.pictures import pictures, tiny_model, with_helpers
+from train.pictures import fingerprint, pictures, tiny_model, with_helpers
 from train.recipes_ladder import LADDER
 from xview_demo import Gallery, GeoLocalizer, GroundView, zoo
 from xview_demo.classes import PALETTE
@@ -24,6 +24,7 @@ from xview_demo.models.matching.joint_feature import JointFeature
 from xview_demo.models.matching.joint_fusion_vgg import JointFusionVGG
 from xview_demo.models.matching.two_stream import MultiScaleEncoder, TwoStream
 from xview_demo.models.synthesis.bird_eye import BirdEye
+from xview_demo.models.synthesis.xfork import XForkGenerator
 
 REDUCED = {"aerial_size": 64, "ground_size": (32, 128)}  # pixels, with every published width
 PUBLISHED = {
@@ -235,6 +236,16 @@ def test_pictures_are_paired_by_number_and_made_once(data):
     again = pictures(data, helpers, ("synthetic", "segmentation"), 16)
     assert again["synthetic"][7].max() == 0 and np.array_equal(again["segmentation"], made["segmentation"])
     assert pictures(data, helpers, (), 16) == {}
+
+
+def test_pictures_of_other_weights_or_another_strength_are_others():
+    torch.manual_seed(0)
+    keywords = {"size": 32, "width": 8, "bird_eye": True, "classes": 8, "painted": True}
+    nets = [XForkGenerator(**keywords, strength=strength) for strength in (1.0, 0.3, 0.3, 0.3)]
+    for net in nets[:3]:
+        net.load_state_dict(nets[0].state_dict())
+    names = [fingerprint(net) for net in nets]
+    assert names[1] == names[2] and len(set(names)) == 3
 
 
 def settings(name, **options):

@@ -4,6 +4,7 @@ Row i belongs to sample i of the cache: they are paired by number, never by the 
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,11 @@ def with_helpers(matcher: nn.Module | None, tiny: bool) -> Composed:
 
 
 def fingerprint(*models: nn.Module) -> str:
-    """Twelve hexadecimal digits that change with any weight."""
+    """Twelve hexadecimal digits that change with any weight, and with how strongly a painter paints."""
     digest = hashlib.sha256()
     for model in models:
+        config = getattr(model, "_hub_mixin_config", None) or {}
+        digest.update(json.dumps(config, sort_keys=True, default=str).encode())
         for name, value in sorted(model.state_dict().items()):
             digest.update(name.encode() + value.detach().float().numpy().tobytes())
     return digest.hexdigest()[:12]
