@@ -14,8 +14,8 @@ from xview_demo.world.town import Plan, build_plan
 SIZE, RESOLUTION = 300.0, 0.5
 LABELS = np.array([material.label for material in MATERIALS])
 RASTERS = (
-    "ground", "height", "canopy", "canopy_base", "material", "canopy_material", "instance", "crown", "marking",
-    "marking_yellow", "pattern",
+    "ground", "height", "canopy", "canopy_base", "material", "cover", "canopy_material", "instance", "crown",
+    "marking", "marking_yellow", "pattern",
 )  # fmt: skip
 
 
@@ -85,6 +85,26 @@ def test_every_class_occurs_over_ten_worlds(worlds):
     assert seen == set(range(8))
 
 
+def test_what_covers_less_than_half_of_a_pixel_does_not_name_it(worlds):
+    material, cover = (
+        np.concatenate([getattr(surface, key).ravel() for _, surface in worlds.values()])
+        for key in ("material", "cover")
+    )
+    named = {
+        name: (cover[material == MATERIAL_ID[name]] == MATERIAL_ID[name]).mean()
+        for name in ("hedge", "wall", "fence", "pole", "sign", "trunk")
+    }
+    assert 0.1 < named.pop("wall") < 0.9  # 0.2 to 0.4 m wide
+    assert 0 < named.pop("fence") < 0.1  # 0.15 to 0.25 m
+    assert named == {"hedge": 1, "pole": 0, "sign": 0, "trunk": 0}
+    kinds = np.unique(material[cover != material])
+    assert set(kinds) == {MATERIAL_ID[name] for name in ("wall", "fence", "pole", "sign", "trunk")}
+    plan, _ = worlds["suburb"]
+    fine = build_surface(plan, 0.25)
+    fence = fine.material == MATERIAL_ID["fence"]
+    assert fence.any() and (fine.cover[fence] == MATERIAL_ID["fence"]).all()
+
+
 def test_cameras_stand_clear_on_dry_ground(worlds):
     for name, (plan, surface) in worlds.items():
         assert len(plan.viewpoints) > 10, name
@@ -121,7 +141,7 @@ def test_a_bridge_carries_the_road_over_the_river():
         deck = (river > 0) & (road > 0)
         found += deck.sum() > 40
         assert (surface.ground[deck] > 0.3).all()
-        assert (LABELS[surface.material[deck]] != LABELS[MATERIAL_ID["river"]]).all()
+        assert (LABELS[surface.cover[deck]] != LABELS[MATERIAL_ID["river"]]).all()
         assert (surface.ground[surface.material == MATERIAL_ID["river"]] == 0).mean() > 0.999
     assert found >= 3
 
@@ -165,6 +185,7 @@ def test_cars_stand_on_the_ground_and_leave_the_surface_alone(worlds):
     stamped = stamp_cars(surface, plan.cars.ground)
     assert (surface.height == before).all()
     car = stamped.material == MATERIAL_ID["car"]
+    assert (car == (stamped.cover == MATERIAL_ID["car"])).all()
     assert car.sum() > 500 and stamped.car_colour.shape == (*car.shape, 3)
     rise = stamped.height[car] - surface.ground[car]
     assert rise.min() > 0.5 and rise.max() < 4.2

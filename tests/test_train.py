@@ -185,6 +185,18 @@ def test_depth_learns_from_whole_panoramas_in_turn(tmp_path):
     assert batches[1][2][0] == pytest.approx(45, abs=0.4) and method.step(batches[1])["loss"] > 0
 
 
+def test_tiles_are_cut_along_their_pixels_and_turned_together_with_their_classes():
+    tile = torch.rand(3, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    truth = (tile[:, 0] * 8).long()
+    image, classes = augment.crop_tiles(tile, truth, generator_of(0, 1), 12)
+    assert image.shape == (3, 3, 12, 12) and torch.equal((image[:, 0] * 8).long(), classes.long())
+    for cut, whole in zip(image, tile, strict=True):
+        views = [v for k in range(4) for v in (cut.rot90(k, (1, 2)), cut.flip(-1).rot90(k, (1, 2)))]
+        places = [whole[:, r : r + 12, c : c + 12] for r in range(9) for c in range(9)]
+        assert sum(torch.equal(view, place) for view in views for place in places) == 1
+    assert not torch.equal(augment.crop_tiles(tile, truth, generator_of(0, 2), 12)[0], image)
+
+
 def test_pictures_with_rare_classes_are_drawn_more_often():
     shares = np.tile([0.5, 0.5, 0.0], (10, 1))
     shares[3] = [0.4, 0.5, 0.1]

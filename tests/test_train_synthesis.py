@@ -15,14 +15,14 @@ from PIL import Image
 from train import recipes
 from train.__main__ import main
 from train.cache import SMOKE, CacheConfig
-from train.contest import Reader, contest_classes, distance, partly_true
+from train.contest import Reader, contest_classes, dissimilarity, distance, partly_true
 from train.diffusion import DiffusionMethod
 from train.engine import Settings, cosine, generator_of
 from train.pairs import PairCache, open_pairs
 from train.recipes import PRESETS
 from train.recipes_synthesis import SYNTHESIS
 from train.synthesis import GanMethod, draw_views, wear
-from xview_demo import zoo
+from xview_demo import metrics, zoo
 from xview_demo.classes import PALETTE
 from xview_demo.data import read
 from xview_demo.errors import DataError, XViewError
@@ -72,6 +72,21 @@ def state_of(whole, part):
 
 def moved(module, before):
     return any(not torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_dissimilarity_is_one_less_ssim_and_moves_what_is_drawn():
+    generator = torch.Generator().manual_seed(0)
+    image, target = torch.rand(2, 2, 3, 32, 32, generator=generator)
+    assert dissimilarity(image, target).item() == pytest.approx(1 - metrics.ssim(image, target).mean(), abs=1e-5)
+    assert dissimilarity(target, target).item() == pytest.approx(0, abs=1e-5)
+    reports = []
+    for weight in (0.0, 50.0):
+        torch.manual_seed(0)
+        method = method_of("xfork-world", structure=weight, finish=2, beside=3, reader=0, alone=False)
+        method.step(method.batch(generator_of(0, 0)))
+        reports.append((state(method.generator), method.step(method.batch(generator_of(0, 1)))))
+    assert "structure" not in reports[0][1] and 0.5 < reports[1][1]["structure"] < 3
+    assert moved(method.generator, reports[0][0])
 
 
 def test_what_is_read_and_what_is_drawn_are_turned_together():

@@ -45,7 +45,7 @@ def test_depth_projected_to_the_ground_lands_on_the_same_class(biome: str) -> No
     north = position[:, 1, None, None] + reach * torch.cos(azimuth)[:, None]
     chosen = torch.isin(batch.labels, torch.tensor(GROUND_SURFACES, dtype=torch.uint8)) & (reach < 100)
     labels = world.ground_scene.labels[
-        world.ground_scene.material[world.ground_scene.index(east[chosen], north[chosen]).long()].long()
+        world.ground_scene.cover[world.ground_scene.index(east[chosen], north[chosen]).long()].long()
     ]
     assert chosen.float().mean() > 0.2
     assert (labels == batch.labels[chosen]).float().mean() >= 0.99
@@ -56,7 +56,7 @@ def test_aerial_tile_shows_the_classes_under_the_camera(exact_world: World) -> N
     tiles = exact_world.aerials(sites, metres=32, pixels=128)
     for site, labels in zip(sites, tiles.labels, strict=True):
         index = exact_world.ground_scene.index(torch.tensor([site.east]), torch.tensor([site.north])).long()
-        material = exact_world.ground_scene.material[index].long()
+        material = exact_world.ground_scene.cover[index].long()
         covered = exact_world.ground_scene.canopy[index] > exact_world.ground_scene.height[index]
         expected = 3 if covered else int(exact_world.ground_scene.labels[material])
         assert expected in labels[63:65, 63:65]

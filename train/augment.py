@@ -161,3 +161,26 @@ def crop_strip(
     image, truth = (x.flip(-1) if flip else x for x in parts)
     elevation = 45.0 - (top + torch.arange(image.shape[-2]) + 0.5) * (90.0 / height)
     return image, truth, elevation
+
+
+def crop_tiles(image: Tensor, truth: Tensor, generator: Generator, side: int) -> tuple[Tensor, Tensor]:
+    """Cut a square out of each tile along its pixels, perhaps mirrored, turned by quarters.
+
+    Args:
+        image: (B, 3, P, P).
+        truth: (B, P, P).
+        generator: source of randomness.
+        side: pixels of the square, at most P.
+
+    Returns:
+        image (B, 3, side, side) and truth (B, side, side).
+    """
+    both = torch.cat((image, truth[:, None].to(image)), 1)
+    room = image.shape[-1] - side + 1
+    squares = []
+    for tile in both:
+        row, column, turns, flip = (int(torch.randint(n, (), generator=generator)) for n in (room, room, 4, 2))
+        square = tile[:, row : row + side, column : column + side].rot90(turns, (1, 2))
+        squares.append(square.flip(-1) if flip else square)
+    both = torch.stack(squares)
+    return both[:, :-1], both[:, -1]

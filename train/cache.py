@@ -38,7 +38,7 @@ class CacheConfig:
     height: int = 128
     width: int = 512
     dense_every: int = 3
-    version: int = 2  # raise when the world changes its looks
+    version: int = 3  # raise when the world changes its looks
 
     def __post_init__(self) -> None:
         """Refuse per-world counts that would split a world's dense samples unevenly."""

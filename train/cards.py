@@ -93,6 +93,15 @@ FUSED = (
     "It was trained on the synthetic views of `xfork-world` and the classes that `unet-aerial-world` finds in them: "
     "with other models in their place it must be trained anew. A query of unknown heading takes sixteen of each."
 )
+UNTOLD = "Trained on a procedural world only."
+EARLIER = (
+    "The classes of tiles that it learned were those of an earlier world, which named fences and poles half a metre "
+    "wide; now a pixel is named by what covers most of it."
+)
+LEARNED_EARLIER = (
+    "xfork-edges-world", "xseq-world", "pix2pix-world", "rgbds-world", "clip-diffusion-world", "segformer-world",
+    "mst-world", "featup-world",
+)  # fmt: skip
 LIMITS: dict[str, str] = {
     "azimuth-world": (
         "Half of the views it was trained on, three quarters in the later part, showed less than a full turn, 70° at "
@@ -105,7 +114,12 @@ LIMITS: dict[str, str] = {
         "place. On real pictures it is well below what models trained on CVUSA or VIGOR reach there."
     ),
     "unet-ground-world": "The world's looks are simpler than a photograph's: expect coarse classes on real pictures.",
-    "unet-aerial-world": "The world's looks are simpler than a photograph's: expect coarse classes on real pictures.",
+    "unet-aerial-world": (
+        "The world's looks are simpler than a photograph's: expect coarse classes on real pictures. Sand, soil and "
+        "gravel of deserts are often taken for one another. Trained in parts: the first 6,000 steps saw every third "
+        "picture only, and classes of an earlier world, which named fences and poles half a metre wide; Adam's moments "
+        "began anew after them."
+    ),
     "depth-world": (
         "Metres assume a camera 1.6–3 m above the ground; thin things and glass are often wrong. What may be sky or a "
         "twig gets the depth of the twig. Trained in parts: the first 6,300 steps saw every third picture only, Adam's "
@@ -145,6 +159,7 @@ LIMITS: dict[str, str] = {
     **measures.LIMITS,
     **recipes_places.LIMITS,
 }
+LIMITS |= {name: f"{LIMITS.get(name, UNTOLD)} {EARLIER}" for name in LEARNED_EARLIER}
 
 
 def finish(
@@ -351,7 +366,7 @@ def card(name: str, settings: Settings, rows: list[Row], parameters: int, minute
               f"about {minutes:.0f} minutes on the machine it was trained on, nothing but the procedural world "
               "(training seeds; test seeds were never used).", ""]  # fmt: skip
     lines += ["```json", json.dumps(asdict(settings), indent=1), "```", ""]
-    lines += ["## Limits", "", LIMITS.get(name, "Trained on a procedural world only."), ""]
+    lines += ["## Limits", "", LIMITS.get(name, UNTOLD), ""]
     return with_pictures(name, "\n".join(lines))
 
 

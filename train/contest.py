@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from train import augment
 from train.engine import Settings, cosine, descend
@@ -20,6 +21,11 @@ READ_COLOUR = 0.2  # strength by which the colours of what a reader reads are ch
 def distance(image: Tensor, target: Tensor, side: int = 1) -> Tensor:
     """L1 in units of [-1, 1], as published, of pixels or of means over squares of `side` pixels."""
     return F.l1_loss(F.avg_pool2d(image, side), F.avg_pool2d(target, side)) * 2
+
+
+def dissimilarity(image: Tensor, target: Tensor) -> Tensor:
+    """1 − SSIM of pictures (B, 3, H, W) in [0, 1], their mean."""
+    return 1 - cast(Tensor, structural_similarity_index_measure(image, target, data_range=(0.0, 1.0)))
 
 
 def check_finish(painter: nn.Module | None, options: dict[str, Any], late: Sequence[str]) -> None:

@@ -43,10 +43,11 @@ RECIPES: dict[str, Recipe] = {
         "segmentation of aerial tiles: U-Net, ResNet-18",
         "segmentation:SegmentationMethod",
         Settings(
-            "unet-aerial-world", steps=6000, batch=16, learning_rate=1e-3, model={"view": "aerial"},
-            options={"crop": 160, "scale": 0.1, "colour": 0.2},
+            "unet-aerial-world", steps=15_400, batch=16, learning_rate=1e-3, restarts=(6000, 12_600),
+            model={"view": "aerial"}, options={"crop": 160, "scale": 0.1, "colour": 0.2, "exact": 6000},
         ),  # fmt: skip
-        {"steps": 4, "batch": 2},
+        {"steps": 4, "batch": 2, "options": {"exact": 2}},
+        DENSE,
     ),
     "depth-world": Recipe(
         "depth of panoramas: U-Net, ResNet-18",

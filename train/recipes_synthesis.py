@@ -47,10 +47,13 @@ SYNTHESIS: dict[str, Recipe] = {
         "synthesis: X-Fork with the bird's-eye view as a second input",
         "synthesis:GanMethod",
         Settings(
-            "xfork-world", steps=4300, **GAN, restarts=(2000, 3000), model=RAYS | PAINTER,
-            options=PAINTED | {"narrow": 0.5, "narrow_after": 3000},
+            "xfork-world", steps=3200, **SWIFT, model=RAYS | PAINTER | {"trunk": True, "strength": 0.3},
+            options=LATE
+            | {"narrow": 0.4, "structure": 20.0, "finish": 2200, "beside": 2200, "reader": 800, "reading": 40.0},
         ),
-        _smoke(discriminator=8),
+        _smoke(discriminator=8, structure=20.0, finish=2, beside=3, reader=2),
+        DENSE,
+        compressed=True,
     ),
     "xfork-edges-world": Recipe(
         "synthesis: X-Fork with Canny edges as a fourth channel",

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from train import augment
 from train.cache import Cache
 from train.data import class_shares, images, labels, rarity
-from train.engine import Settings, descend
+from train.engine import Settings, descend, step_of
 from xview_demo.models.segmentation.unet import UNetSegmenter
 
 Batch = tuple[Tensor, Tensor, Tensor | None]
@@ -20,7 +20,8 @@ class SegmentationMethod:
 
     Options: `crop` (columns of a strip, or side of a tile, in pixels), `rows` (of a strip), `colour` (strength),
     `dice` (weight), `balance` (power of the inverse frequency that weighs a class), `scale` (relative, of a tile),
-    `imagenet` (start the encoder from ImageNet's weights).
+    `exact` (step from which the tiles of every second batch are cut along their pixels, turned by quarters alone and
+    not roughened, so that outlines are learned as they are), `imagenet` (start the encoder from ImageNet's weights).
     """
 
     averaged = "model"
@@ -34,6 +35,7 @@ class SegmentationMethod:
             "dice": 1.0,
             "scale": 0.2,
             "balance": 0.25,
+            "exact": settings.steps,
             "imagenet": False,
         } | settings.options
         self.model = UNetSegmenter(**settings.model).to(memory_format=torch.channels_last)
@@ -57,8 +59,14 @@ class SegmentationMethod:
         rows = dense * self.cache.config.dense_every
         read = self._ground if self.model.view == "ground" else self._aerial
         image, truth, elevation = read(rows, dense, generator)
-        image = augment.roughen(augment.jitter_colour(image, generator, self.options["colour"]), generator)
+        image = augment.jitter_colour(image, generator, self.options["colour"])
+        if not self._exact(generator):
+            image = augment.roughen(image, generator)
         return image, truth.long(), elevation
+
+    def _exact(self, generator: Generator) -> bool:
+        step = step_of(generator, self.settings.seed)
+        return step % 2 == 1 and step >= self.options["exact"]
 
     def _ground(self, rows: np.ndarray, dense: np.ndarray, generator: Generator) -> Batch:
         image, truth = images(self.cache["ground"], rows), labels(self.cache["ground_labels"], dense)
@@ -68,6 +76,8 @@ class SegmentationMethod:
     def _aerial(self, rows: np.ndarray, dense: np.ndarray, generator: Generator) -> Batch:
         image, truth = images(self.cache["aerial"], rows), labels(self.cache["aerial_labels"], dense)
         b, crop = len(image), int(self.options["crop"])
+        if self._exact(generator):
+            return *augment.crop_tiles(image, truth, generator, crop), None
         turn = 90.0 * torch.randint(4, (b,), generator=generator) + augment.uniform(generator, (b,), -15, 15)
         share = crop / image.shape[-1]
         room = 0.5 * max(0.0, 1 - share * 1.3)

@@ -11,7 +11,17 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from train import augment
-from train.contest import ClassLoss, Reader, check_finish, contest, contest_classes, cosine_to, distance, partly_true
+from train.contest import (
+    ClassLoss,
+    Reader,
+    check_finish,
+    contest,
+    contest_classes,
+    cosine_to,
+    dissimilarity,
+    distance,
+    partly_true,
+)
 from train.data import draw, images, labels
 from train.engine import Settings, descend, step_of
 from train.pairs import HELPERS
@@ -133,11 +143,12 @@ class GanMethod:
 
     Options: `family`; `discriminator` (width); `conditional` (judge a picture together with what it was drawn from;
     X-Seq's segmentation always is); `l1`, `segmentation` and `adversarial` (weights; λ₂ is 1 ground → aerial, 10
-    aerial → ground and 100 in X-Seq as published); `dice` (weight of the Dice loss beside the cross-entropy of
-    classes); `real` (label); `colour` (strength); `turn` (random headings); `schedule` ("cosine", or "constant" as
-    published); `wear` (how wrong depth is where it is needed); `imagenet` (start a Swin encoder from timm's weights);
-    `taught` (share of the pictures that a painter paints upon the true classes); `narrow` (share of the strips that
-    show less than a full turn, from step `narrow_after` on) and `fov` (degrees that they show at least).
+    aerial → ground and 100 in X-Seq as published); `structure` (weight of 1 − SSIM beside L1); `dice` (weight of the
+    Dice loss beside the cross-entropy of classes); `real` (label); `colour` (strength); `turn` (random headings);
+    `schedule` ("cosine", or "constant" as published); `wear` (how wrong depth is where it is needed); `imagenet` (start
+    a Swin encoder from timm's weights); `taught` (share of the pictures that a painter paints upon the true classes);
+    `narrow` (share of the strips that show less than a full turn, from step `narrow_after` on) and `fov` (degrees that
+    they show at least).
     A painter's pictures are judged by a `ClassDiscriminator`; the sketch beneath them learns from L1 alone. From step
     `finish` on, only the painter learns, upon the sketches that predictions have, and its L1 compares means over
     squares of `squares` pixels: L1 of single pixels would rather have no texture at all than one in another place.
@@ -160,7 +171,7 @@ class GanMethod:
             "adversarial": 1.0, "real": 0.9, "colour": 0.4, "turn": True, "schedule": "cosine", "wear": 0.15,
             "imagenet": False, "taught": 0.5, "narrow": 0.0, "narrow_after": 0, "fov": 70.0,
             "finish": None, "squares": 8, "alone": False, "joint": None, "beside": None, "dice": 0.0,
-            "estimated": 0.0, "reader": 0, "reading": 40.0,
+            "estimated": 0.0, "reader": 0, "reading": 40.0, "structure": 0.0,
         }  # fmt: skip
         self.options |= settings.options
         o = self.options
@@ -257,15 +268,16 @@ class GanMethod:
         with torch.set_grad_enabled(phase.sketching), torch.autocast("cpu", torch.bfloat16):
             image, predicted, told, source = self._draw(batch.query)
         classes = torch.zeros(()) if predicted is None else self._segmentation(predicted, batch.truth)
-        l1, kinds = distance(image, batch.target), batch.truth
+        l1, structure, kinds = distance(image, batch.target), self._structure(image, batch.target), batch.truth
         judged, fooled = 0.0, torch.zeros(())
         if phase.finishing or not o["alone"]:
             if self.painter is not None:
                 drawn = (image, told) if phase.joint else (image.detach(), told.detach())
                 image, kinds = self._paint(*drawn, batch.truth)
                 l1 = l1 + distance(image, batch.target, o["squares"] if phase.finishing else 1)
+                structure = structure + self._structure(image, batch.target)
             judged, fooled = self._judge(image, kinds, None if phase.finishing else predicted, source, batch)
-        loss = o["adversarial"] * fooled + o["l1"] * l1 + o["segmentation"] * classes
+        loss = o["adversarial"] * fooled + o["l1"] * l1 + o["segmentation"] * classes + o["structure"] * structure
         read = self._read(image, kinds, batch)
         if phase.finishing:
             loss = loss + o["reading"] * read
@@ -273,7 +285,12 @@ class GanMethod:
         for name in self.modules:
             self.modules[name].requires_grad_(True)
         report = {"judge": judged, "fooled": fooled, "l1": l1, "classes": classes, "read": read}
+        if o["structure"]:
+            report["structure"] = structure
         return {name: float(torch.as_tensor(value).detach()) for name, value in report.items()}
+
+    def _structure(self, image: Tensor, target: Tensor) -> Tensor:
+        return dissimilarity(image.float(), target) if self.options["structure"] else torch.zeros(())
 
     def _paint(self, sketch: Tensor, told: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures painted over the sketches, upon logits or features, and the classes that they should show."""

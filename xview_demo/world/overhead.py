@@ -37,7 +37,7 @@ def render_overhead(
     material = look_up(scene.material, index).int()
     crown, solid = look_up(scene.canopy, index), look_up(scene.height, index)
     covered = crown > solid
-    label = look_up(scene.labels, material).masked_fill(covered, VEGETATION)
+    label = look_up(scene.labels, look_up(scene.cover, index).int()).masked_fill(covered, VEGETATION)
     height = torch.where(covered, crown, solid) - look_up(scene.ground, index)
     grain = look_up(scene.grain, material).masked_fill(covered, 0.3)
     texel = ((y * 7).floor().int() % 512) * 512 + (x * 7).floor().int() % 512

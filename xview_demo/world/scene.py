@@ -30,6 +30,7 @@ class Scene:
     canopy: Tensor  # (S·S,) top of the crowns, ≤ NOTHING where none
     canopy_base: Tensor  # (S·S,)
     material: Tensor  # (S·S,) uint8
+    cover: Tensor  # (S·S,) uint8, the material that gives a pixel its class from above
     instance: Tensor  # (S·S,) int32, 0 none
     crown: Tensor  # (S·S,) int32, 0 none
     canopy_material: Tensor  # (S·S,) uint8
@@ -70,7 +71,17 @@ def build_scene(
     resolution = float(surface.resolution)
     rasters = {
         name: torch.from_numpy(np.ascontiguousarray(getattr(surface, name))).to(device)
-        for name in ("ground", "height", "canopy", "canopy_base", "material", "canopy_material", "instance", "crown")
+        for name in (
+            "ground",
+            "height",
+            "canopy",
+            "canopy_base",
+            "material",
+            "cover",
+            "canopy_material",
+            "instance",
+            "crown",
+        )  # fmt: skip
     }
     size = rasters["height"].shape[0]
     colours = torch.from_numpy(appearance.palette(place_seed, moment)).to(device)

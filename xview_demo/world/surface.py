@@ -23,7 +23,8 @@ class Surface:
     height: np.ndarray  # float32, absolute top of solid things, = ground where nothing stands
     canopy: np.ndarray  # float32, absolute top of tree crowns, −1000 where none
     canopy_base: np.ndarray  # float32, absolute base of tree crowns, −1000 where none
-    material: np.ndarray  # uint8, id of `MATERIALS`, seen from above without crowns
+    material: np.ndarray  # uint8, id of `MATERIALS` of what stands highest, crowns aside
+    cover: np.ndarray  # uint8, id of what covers most of the pixel from above, crowns aside: a thin fence does not
     canopy_material: np.ndarray  # uint8, 0 where no crown
     instance: np.ndarray  # int32, 0 none, i + 1 = row i of plan.buildings
     crown: np.ndarray  # int32, 0 none, i + 1 = row i of plan.trees
@@ -72,8 +73,10 @@ def build_surface(plan: Plan, resolution: float) -> Surface:
     white[deck == 0] = 0
     yellow[deck == 0] = 0
     height = ground.copy()
-    _strips(plan, raster, material, height, ground, deck)
+    cover = material.copy()
+    broad = _strips(plan, raster, material, height, ground, deck)
     instance = _buildings(plan, raster, material, height)
+    np.copyto(cover, material, where=broad | (instance > 0))
     _posts(plan, raster, material, height, ground)
     canopy, base, crown = _crowns(plan, raster, height)
     kinds = np.concatenate([[0], plan.trees[:, 5]]).astype(np.uint8)
@@ -86,6 +89,7 @@ def build_surface(plan: Plan, resolution: float) -> Surface:
         canopy,
         base,
         material,
+        cover,
         kinds[crown],
         instance,
         crown,
@@ -175,15 +179,18 @@ def _paint(plan: Plan, raster: Raster, pattern: np.ndarray) -> tuple[np.ndarray,
 
 def _strips(
     plan: Plan, raster: Raster, material: np.ndarray, height: np.ndarray, ground: np.ndarray, deck: np.ndarray
-) -> None:
+) -> np.ndarray:
+    """Draw hedges, fences and walls, a pixel wide at least; True where one covers half of its pixels or more."""
     ids = np.zeros((raster.n, raster.n), np.uint8)
     rise = np.zeros((raster.n, raster.n), np.float32)
     on_deck = np.zeros((raster.n, raster.n), np.uint8)
+    broad = np.zeros((raster.n, raster.n), np.uint8)
     for strip in plan.strips:
         thick = max(int(round(strip.width / raster.resolution)), 1)
         points = [raster.pixels(strip.points)]
         cv2.polylines(ids, points, False, strip.material, thick, cv2.LINE_4, SHIFT)
         cv2.polylines(rise, points, False, strip.height, thick, cv2.LINE_4, SHIFT)
+        cv2.polylines(broad, points, False, int(strip.width >= raster.resolution / 2), thick, cv2.LINE_4, SHIFT)
         if strip.width == 0.35:
             cv2.polylines(on_deck, points, False, 1, thick, cv2.LINE_4, SHIFT)
     drives = np.isin(
@@ -192,6 +199,7 @@ def _strips(
     where = (ids > 0) & (((deck == 0) & ~drives) | (on_deck > 0))
     material[where] = ids[where]
     height[where] = ground[where] + rise[where]
+    return where & (broad > 0)
 
 
 def _buildings(plan: Plan, raster: Raster, material: np.ndarray, height: np.ndarray) -> np.ndarray:
@@ -320,7 +328,7 @@ def _stamp(raster: Raster, rise: np.ndarray, colour: np.ndarray, row: list[float
 def stamp_cars(surface: Surface, cars: np.ndarray) -> Surface:
     """A copy of the surface with cars (n, 9) standing on it; see `town.Cars` for the columns.
 
-    Height, material and marking change; `car_colour` (S, S, 3) uint8 holds the paint, dark on the windows.
+    Height, material, cover and marking change; `car_colour` (S, S, 3) uint8 holds the paint, dark on the windows.
     """
     raster = Raster(surface.size, surface.resolution)
     rise = np.zeros((raster.n, raster.n), np.float32)
@@ -328,13 +336,19 @@ def stamp_cars(surface: Surface, cars: np.ndarray) -> Surface:
     for row in cars.tolist():
         _stamp(raster, rise, colour, row)
     where = (rise > 0) & (surface.instance == 0) & (surface.height <= surface.ground + 0.05)
-    height_map, material = surface.height.copy(), surface.material.copy()
+    height_map, material, cover = surface.height.copy(), surface.material.copy(), surface.cover.copy()
     height_map[where] = surface.ground[where] + rise[where]
-    material[where] = MATERIAL_ID["car"]
+    material[where] = cover[where] = MATERIAL_ID["car"]
     white, yellow = surface.marking.copy(), surface.marking_yellow.copy()
     white[where] = 0
     yellow[where] = 0
     colour[~where] = 0
     return replace(
-        surface, height=height_map, material=material, marking=white, marking_yellow=yellow, car_colour=colour
+        surface,
+        height=height_map,
+        material=material,
+        cover=cover,
+        marking=white,
+        marking_yellow=yellow,
+        car_colour=colour,
     )
