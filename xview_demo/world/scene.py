@@ -72,15 +72,7 @@ def build_scene(
     rasters = {
         name: torch.from_numpy(np.ascontiguousarray(getattr(surface, name))).to(device)
         for name in (
-            "ground",
-            "height",
-            "canopy",
-            "canopy_base",
-            "material",
-            "cover",
-            "canopy_material",
-            "instance",
-            "crown",
+            "ground", "height", "canopy", "canopy_base", "material", "cover", "canopy_material", "instance", "crown",
         )  # fmt: skip
     }
     size = rasters["height"].shape[0]
