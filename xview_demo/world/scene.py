@@ -16,6 +16,9 @@ from .town import Plan
 
 LEVELS = 5  # mip levels of the ground colours
 NOTHING = -500.0  # canopy rasters hold less than this where no crown is
+RASTERS = (
+    "ground", "height", "canopy", "canopy_base", "material", "cover", "canopy_material", "instance", "crown",
+)  # fmt: skip
 
 
 @dataclass
@@ -69,12 +72,7 @@ def build_scene(
     """Bake a surface (with its cars stamped) for one moment."""
     device = torch.device(device)
     resolution = float(surface.resolution)
-    rasters = {
-        name: torch.from_numpy(np.ascontiguousarray(getattr(surface, name))).to(device)
-        for name in (
-            "ground", "height", "canopy", "canopy_base", "material", "cover", "canopy_material", "instance", "crown",
-        )  # fmt: skip
-    }
+    rasters = {name: torch.from_numpy(np.ascontiguousarray(getattr(surface, name))).to(device) for name in RASTERS}
     size = rasters["height"].shape[0]
     colours = torch.from_numpy(appearance.palette(place_seed, moment)).to(device)
     trees = np.asarray(plan.trees, dtype=np.float32).reshape(-1, 6)
