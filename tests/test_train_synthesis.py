@@ -184,7 +184,7 @@ def test_a_painter_without_classes_is_judged_by_the_true_ones(monkeypatch):
 
 def test_in_the_end_only_the_painter_learns():
     torch.manual_seed(0)
-    method = method_of("xfork-world", finish=1, squares=4)
+    method = method_of("xfork-world", finish=1, beside=None, squares=4)
     for step, moving in ((0, {"encoder", "painter"}), (1, {"painter"})):
         before = {k: v.clone() for k, v in method.generator.state_dict().items()}
         method.step(method.batch(generator_of(0, step)))
@@ -249,8 +249,8 @@ def test_a_reader_learns_from_true_pictures_and_a_painter_from_what_it_reads():
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("xfork-world", {"reader": 1}),
-        ("xfork-world", {"joint": 2}),
+        ("xfork-world", {"finish": None, "beside": None}),
+        ("xfork-world", {"finish": None, "beside": None, "reader": 0, "joint": 2}),
         ("rgbds-world", {"finish": None, "reader": 0}),
         ("clip-diffusion-world", {"finish": None}),
     ],
