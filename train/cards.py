@@ -42,13 +42,17 @@ ABOUT: dict[str, str] = {
     "depth-world": "A U-Net that estimates metres along the ray, and the sky, in a street-level view.",
     "xfork-world": (
         "The X-Fork generator of Regmi & Borji (2018) at 128 pixels, drawn up to 256. Beyond the source, it takes the "
-        "bird's-eye projection of the panorama as a second input, writes each of its columns along its ray, gives "
-        "logits of the eight classes, and paints its picture upon them, judged by a discriminator that segments."
+        "bird's-eye projection of the panorama as a second input, which a ResNet-18 reads, writes each of the "
+        "panorama's columns along its ray, gives logits of the eight classes, and learns from SSIM beside L1. A "
+        "painter paints upon these classes, so that a network which learns from true tiles alone reads them in the "
+        "picture, and is judged by a discriminator that segments; it learns in the last part of the training, from "
+        "none of whose judgements the picture beneath learns. How strongly it paints was chosen on validation worlds."
     ),
     "xfork-edges-world": (
-        "The edge variant of the X-Fork generator: Canny edges (50/100) of the panorama are a fourth channel. "
-        "Otherwise as `xfork-world`, but for the last part of its training: there the painter alone learned, held to "
-        "the true colours of squares of 4 m only, so that it may lay textures where it likes."
+        "The edge variant of the X-Fork generator: Canny edges (50/100) of the panorama are a fourth channel. It takes "
+        "the bird's-eye projection, writes columns along their rays and paints upon its classes as `xfork-world` does, "
+        "but has no ResNet-18 and never learned from SSIM. In the last part of its training the painter alone learned, "
+        "held to the true colours of squares of 4 m only, so that it may lay textures where it likes."
     ),
     "xseq-world": (
         "X-Seq (Regmi & Borji 2018): one generator draws the aerial view, a second segments what was drawn, its "
@@ -128,12 +132,12 @@ LIMITS: dict[str, str] = {
     ),
     "xfork-world": (
         "What the panorama does not show (roofs, what lies behind façades) is invented or blurred; colours are those "
-        "of the world's sensors. Photographs were shown only in the last part of the training, from 70° on: what lies "
-        "outside of them is a guess, and `Synthesis.seen` says where that is."
+        "of the world's sensors. Two fifths of the strips that it learned from showed less than a full turn, from 70° "
+        "on: what lies outside of them is a guess, and `Synthesis.seen` says where that is."
     ),
     "xfork-edges-world": (
-        "Those of xfork-world, with fewer channels and fewer steps; it never saw views of less than a full turn. "
-        "What the edges add is therefore not told by comparing the two."
+        "What the panorama does not show is invented or blurred. It never saw views of less than a full turn. It has "
+        "fewer channels than `xfork-world` and was trained otherwise: what edges add is not told by comparing the two."
     ),
     "pix2pix-world": (
         "Most of its fine detail is the bird's-eye projection's own, with the streaks of what stands upright; the "
