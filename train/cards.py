@@ -45,8 +45,8 @@ ABOUT: dict[str, str] = {
         "bird's-eye projection of the panorama as a second input, which a ResNet-18 reads, writes each of the "
         "panorama's columns along its ray, gives logits of the eight classes, and learns from SSIM beside L1. A "
         "painter paints upon these classes, so that a network which learns from true tiles alone reads them in the "
-        "picture, and is judged by a discriminator that segments; it learned in the last part of the training only. How "
-        "strongly it paints was chosen on validation worlds."
+        "picture, and is judged by a discriminator that segments; it learned in the last part of the training only. "
+        "How strongly it paints was chosen on validation worlds."
     ),
     "xfork-edges-world": (
         "The edge variant of the X-Fork generator: Canny edges (50/100) of the panorama are a fourth channel. It takes "
