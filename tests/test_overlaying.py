@@ -18,7 +18,7 @@ from xview_demo.recognition.overlaying import TileReranker
 def geo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
-    for part in ("azimuth-world", "bird-eye-features-world"):
+    for part in ("azimuth-world", "bird-eye-features-world", "azimuth-verifier-world"):
         zoo.get(part).load_class()(**zoo.get(part).tiny).eval().save_pretrained(folder / part)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(zoo, "WEIGHTS", folder)
@@ -63,6 +63,17 @@ def test_the_overlay_decides_between_candidates(geo, area, place, heading):
         assert found.heading == heading and found.matches[0].tile == "tile 3"
         assert np.hypot(*found.matches[0].overlay.east_north) < 2
     assert set(found.matches[0].to_dict()["overlay"]) == {"correlation", "east_north", "camera_height"}
+
+
+@pytest.mark.parametrize("heading", (40.0, None))
+def test_the_verifier_judges_from_where_the_matcher_says(geo, area, place, heading):
+    world, sites = place
+    view = GroundView(world.panorama(sites[1], heading=40.0).image, "equirectangular", heading, 360.0, 90.0)
+    found = geo.localize(view, area, rerank="azimuth-verifier-world", rerank_k=4)
+    assert [match.overlay is not None for match in found.matches] == [True] * 4 + [False] * 2
+    centres = {tuple(np.round(centre, 3)) for centre in geo._part("matching").centres}
+    assert {tuple(np.round(match.overlay.east_north, 3)) for match in found.matches[:4]} <= centres
+    assert found.probability.sum() == pytest.approx(1, abs=1e-4)
 
 
 def test_only_the_first_are_judged_and_none_when_asked(geo, area, place):

@@ -274,7 +274,7 @@ def _matching(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, 
     from xview_demo.evaluation.retrieval import match
 
     if hasattr(model, "rerank"):
-        return measures.dense(name, model, smoke)
+        return (measures.dense if model.searches else measures.verifier)(name, model, smoke)
     protocol = TINY if smoke else evaluation.Protocol()
     model = with_helpers(model, tiny=smoke)
     results: dict[str, Any] = {"calibration": evaluation.calibrate(model, TINY if smoke else None)}

@@ -99,6 +99,26 @@ def dense(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]
     return found, results
 
 
+def verifier(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
+    """What judges the first matcher's best tiles, at each of its fields of view: rows of the card, and results."""
+    from xview_demo.evaluation.describing import describe_each
+    from xview_demo.evaluation.reranking import reranked
+    from xview_demo.evaluation.retrieval import recalled, search
+
+    protocol = TINY if smoke else evaluation.Protocol()
+    first = zoo.load(FIRST) if zoo.is_bundled(FIRST) else zoo.get(FIRST).load_class()(**zoo.get(FIRST).tiny).eval()
+    results: dict[str, Any] = {"fusion": evaluation.calibrate_fusion(model, first, TINY if smoke else None)}
+    seen, judged = (describe_each(of, protocol, first.fields) for of in (first, model))
+    rows: list[Row] = []
+    for heading, fov in (("known", first.fields[0]), *(("unknown", fov) for fov in first.fields)):
+        found = reranked(model, search(first, seen[fov], heading), judged[fov], heading)
+        result = {"model": FIRST, "rerank": name, "fov": fov, "seeds": protocol.seeds, **recalled(found, seen[fov])}
+        results[f"heading {heading}, {fov:g}°"] = result
+        command = f"xview evaluate matching --model {FIRST} --rerank {name} --heading {heading}"
+        rows += retrieval(result, "world test", command + (f" --fov {fov:g}" if fov < 360 else ""))
+    return rows, results
+
+
 def both_views(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
     """IoU and boundary F-score of a segmenter in panoramas and in tiles: rows of its card, and results."""
     found: list[Row] = []

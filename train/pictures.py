@@ -62,8 +62,8 @@ def pictures(cache: Any, helpers: Composed, needs: Sequence[str], size: int) -> 
     folder = cache.folder / f"made-{size}-{'-'.join(needs)}-{fingerprint(*models)}"
     folder.mkdir(parents=True, exist_ok=True)
     samples = len(cache["ground"])
-    arrays = {kind: _open(folder / f"{kind}.npy", (samples, size, size, 3)) for kind in needs}
-    done = _open(folder / "done.npy", (-(-samples // PART),))
+    arrays = {kind: open_array(folder / f"{kind}.npy", (samples, size, size, 3)) for kind in needs}
+    done = open_array(folder / "done.npy", (-(-samples // PART),))
     wanted = sorted({int(row) // PART for row in cache.samples()})
     for part in tqdm([p for p in wanted if not done[p]], unit="part", desc="pictures", disable=None):
         rows = np.arange(part * PART, min(samples, (part + 1) * PART))
@@ -76,7 +76,8 @@ def pictures(cache: Any, helpers: Composed, needs: Sequence[str], size: int) -> 
     return arrays
 
 
-def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def open_array(path: Path, shape: tuple[int, ...], kind: str = "uint8") -> np.ndarray:
+    """A memory map of a `.npy` file, of zeros where there was none."""
     if path.is_file():
         return np.lib.format.open_memmap(path, mode="r+")
-    return np.lib.format.open_memmap(path, mode="w+", dtype="uint8", shape=shape)
+    return np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)

@@ -24,6 +24,13 @@ RECIPES: dict[str, Recipe] = {
         {"steps": 4, "batch": 6, "options": {"worlds": 2, "memory": 8, "later": {"after": 1, "hard": 2}}},
         DENSE,
     ),
+    "azimuth-verifier-world": Recipe(
+        "matching: judges pairs that azimuth-world finds, panorama and tile in one network",
+        "verification:VerifierMethod",
+        Settings("azimuth-verifier-world", steps=3600, batch=16, learning_rate=1.5e-3, options={"colour": 0.7}),
+        {"steps": 4, "batch": 3, "options": {"first": "tiny", "worlds": 2, "among": 4, "candidates": 3}},
+        DENSE,
+    ),
     "bird-eye-features-world": Recipe(
         "matching: dense features of the bird's-eye view and the tile, correlated over shifts",
         "bird_eye:BirdEyeMethod",

@@ -102,6 +102,13 @@ ZOO: dict[str, Entry] = {
         view="both",
         tiny={"channels": 4, "widths": (8, 8, 16, 16)},
     ),
+    "azimuth-verifier-world": Entry(
+        "matching",
+        "matching.azimuth_verifier:AzimuthVerifier",
+        "panorama and tile seen together by one network; judges what azimuth-world finds",
+        view="both",
+        tiny={"widths": (8, 8, 16, 16), "squeezed": 8, "hidden": 8, "headings": 4},
+    ),
     "bird-eye-correlation": Entry(
         "matching",
         "matching.bird_eye_correlation:BirdEyeCorrelation",

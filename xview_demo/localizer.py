@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -419,8 +419,17 @@ class GeoLocalizer(Locating):
         if gallery.kind == "ground":
             return self._recognizer(name)
         if name not in self._tile_rerankers:
-            self._tile_rerankers[name] = TileReranker(self._part("reranking", name), self.device)
+            self._tile_rerankers[name] = TileReranker(self._part("reranking", name), self.device, self._taken)
         return self._tile_rerankers[name]
+
+    def _taken(self, view: GroundView, gallery: Gallery, rows: list[int]) -> Tensor | None:
+        """(K, 2) metres east and north of some tiles' centres from where the matcher finds a view taken, if it does."""
+        query, _, _ = self._compared(view)
+        if not hasattr(matcher := self._part("matching"), "poses"):
+            return None
+        tiles = torch.from_numpy(np.asarray(gallery.descriptors[rows], np.float32))
+        _, places = matcher.poses(query[0], tiles, view.heading is not None)
+        return cast(Tensor, places)
 
     def _compared(self, view: GroundView) -> tuple[Tensor, Any, float]:
         """Descriptor of a view for the matcher, what compares it, and the temperature of the comparison."""

@@ -18,7 +18,9 @@ REPEATS = 3  # the quickest counts
 
 @torch.inference_mode()
 def cost(name: str, model: Any = None) -> dict[str, Any]:
-    """Cost of one picture: of a matcher one query and one tile, of the others one output; nothing is composed.
+    """Cost of one picture: of a matcher one query and one tile (of a verifier the pair), of the others one output.
+
+    Nothing is composed.
 
     Args:
         name: of the zoo; decides what is counted.
@@ -50,6 +52,8 @@ def _work(task: str, net: Any) -> Callable[[], Any]:
     strip, tile = torch.full((1, 3, *STRIP), 0.5), torch.full((1, 3, *TILE), 0.5)
     if task == "matching":
         needs = {"synthetic": tile, "segmentation": tile}
+        if not getattr(net, "searches", True):
+            return lambda: net.aligned(net.encode_ground(strip), net.encode_aerial(tile))
         given = {need: needs[need] for need in getattr(net, "needs", ())}
         return lambda: (net.encode_ground(strip, torch.ones_like(strip[:, :1]), **given), net.encode_aerial(tile))
     if task == "synthesis":

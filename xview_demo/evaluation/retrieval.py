@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from xview_demo import metrics
@@ -22,6 +23,7 @@ class Searched:
     confidence: np.ndarray  # (Q,) probability of the best tile
     temperature: np.ndarray  # (Q,) under which the softmax of the scores gave it
     listed: np.ndarray | None = None  # (Q,) bool, whether a large gallery's first stage would keep the query's tile
+    poses: Callable[[int, np.ndarray], tuple[Tensor, Tensor]] | None = None  # of query n on some tiles, if it says them
 
 
 def search(matcher: Any, found: Descriptors, heading: str) -> Searched:
@@ -38,7 +40,14 @@ def search(matcher: Any, found: Descriptors, heading: str) -> Searched:
     best = (scores.double() / temperature[:, None]).softmax(1).amax(1)
     listed = None if known else shortlisted(matcher, found)
     angles = None if headings is None else headings.numpy()
-    return Searched(scores.numpy(), angles, best.numpy(), temperature.numpy(), listed)
+    return Searched(scores.numpy(), angles, best.numpy(), temperature.numpy(), listed, _poses(matcher, found, known))
+
+
+def _poses(matcher: Any, found: Descriptors, known: bool) -> Callable[[int, np.ndarray], tuple[Tensor, Tensor]] | None:
+    if not hasattr(matcher, "poses"):
+        return None
+    queries = found.north if known else found.own
+    return lambda n, rows: matcher.poses(queries[n], found.gallery[torch.from_numpy(rows)], known)
 
 
 def shortlisted(matcher: Any, found: Descriptors) -> np.ndarray | None:

@@ -4,6 +4,7 @@ A global descriptor finds candidates among thousands of tiles; dense geometry, w
 to photographs far better, then decides between them. The two scores are added with a weight that validation chose.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,22 @@ class TileReranker:
     """Re-ranks aerial tiles by a dense matcher.
 
     Args:
-        model: a `BirdEyeCorrelation` or what derives from it.
+        model: a `BirdEyeCorrelation` or what derives from it, or an `AzimuthVerifier`.
         device: where its networks run.
+        taken: says (K, 2) metres east and north of some tiles' centres from where the first matcher finds a view taken;
+            asked for a model that does not search the place by itself.
     """
 
-    def __init__(self, model: Any, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self,
+        model: Any,
+        device: str | torch.device = "cpu",
+        taken: Callable[[GroundView, Gallery, list[int]], Tensor | None] | None = None,
+    ) -> None:
         if not hasattr(model, "rerank"):
             raise ModelError(f"{type(model).__name__} only compares descriptors: name a model that re-ranks tiles.")
         self.model, self.device = model, torch.device(device)
+        self.taken = None if model.searches else taken
         self._kept = Kept(KEPT_BYTES)
 
     @torch.inference_mode()
@@ -58,7 +67,8 @@ class TileReranker:
         query = self.model.encode_ground(strip, mask)[0].cpu()
         first = torch.from_numpy(scores).float()
         tried = None if known else torch.from_numpy(headings).float()
-        found, temperature, fit = self.model.rerank(query, self._described(gallery, rows), first, tried)
+        places = None if self.taken is None else self.taken(view, gallery, rows)
+        found, temperature, fit = self.model.rerank(query, self._described(gallery, rows), first, tried, places)
         order = found.argsort(descending=True, stable=True).tolist()
         fields = [_fields(fit, n, view.heading) for n in order]
         return Reordered([rows[n] for n in order], fields, found[order].double().numpy(), temperature)

@@ -164,11 +164,7 @@ class AzimuthMatcher(Calibrated):
     def ground_columns(self, strip: Tensor, mask: Tensor | None = None) -> Tensor:
         """Strip (B, 3, H, W) in [0, 1], mask (B, 1, H, W) → columns (B, channels, bins), unit length as a whole."""
         valid = torch.ones_like(strip[:, :1]) if mask is None else mask.to(strip)
-        x = torch.cat((strip * valid, valid), 1)
-        if x.shape[-1] != self.columns:
-            x = F.interpolate(x, (x.shape[-2], self.columns), mode="area")
-        matrices = focused_rows(x.shape[-2], self.rows), ground_rows(x.shape[-2], self.rows, TILE_METRES / 2)
-        columns = self.ground(*(_resampled(x, matrix.to(x)) for matrix in matrices))
+        columns = self.ground(*polar_pictures(strip, valid, self.rows, self.columns))
         seen = F.adaptive_max_pool2d(valid, (1, self.bins)).flatten(1, 2) > 0.5
         return F.normalize((columns * seen).flatten(1), dim=1).view_as(columns)
 
@@ -195,7 +191,7 @@ class AzimuthMatcher(Calibrated):
         """Columns (B, channels, bins) for each centre → (B, D), unit length."""
         return torch.stack(list(columns), 1).flatten(1) / math.sqrt(len(self.centres))
 
-    def _columns(self, descriptors: Tensor) -> Tensor:
+    def columns_of(self, descriptors: Tensor) -> Tensor:
         """Descriptors (N, D) → columns (N, centres, channels, bins), each of unit length."""
         shape = (len(descriptors), len(self.centres), self.channels, self.bins)
         return descriptors.reshape(shape).float() * math.sqrt(len(self.centres))
@@ -232,7 +228,7 @@ class AzimuthMatcher(Calibrated):
             (N, channels·(bins / 2 + 1)), unit length; None where a view shows less than a full turn, whose magnitudes
             are not those of the whole.
         """
-        columns = self._columns(descriptors)[:, 0]
+        columns = self.columns_of(descriptors)[:, 0]
         return self.spectra(columns) if bool((columns != 0).any(1).all()) else None
 
     @torch.no_grad()
@@ -251,14 +247,33 @@ class AzimuthMatcher(Calibrated):
         A narrow view has fewer bins to be alike in, and many more headings at which a wrong tile can be.
         """
         table = np.array(sorted((*self.narrow, (FULL, *self.calibration))))
-        seen = (self._columns(query)[:, 0] != 0).any(1).double().mean(1) * FULL
+        seen = (self.columns_of(query)[:, 0] != 0).any(1).double().mean(1) * FULL
         logs = np.interp(seen.cpu().numpy(), table[:, 0], np.log(table[:, 1 if known else 2]))
         return torch.from_numpy(np.exp(logs))
 
     @torch.no_grad()
+    def poses(self, query: Tensor, reference: Tensor, known: bool = False) -> tuple[Tensor, Tensor]:
+        """From where, and looking where, one query (D,) is most like each of some tiles (K, D).
+
+        Args:
+            query: descriptor; of a view that looks north where the heading is `known`.
+            reference: descriptors.
+            known: look no further than heading 0.
+
+        Returns:
+            (K,) headings in degrees, whole bins; (K, 2) metres east and north of the tiles' centres.
+        """
+        tiles = self.columns_of(reference)
+        volume = self.correlation(self.columns_of(query[None])[:, 0], tiles.flatten(0, 1))[0]
+        volume = volume[:, :1] if known else volume
+        best = volume.unflatten(0, tiles.shape[:2]).flatten(1).argmax(1)
+        place, turn = best // volume.shape[-1], best % volume.shape[-1]
+        return turn * (360.0 / self.bins), torch.tensor(self.centres)[place]
+
+    @torch.no_grad()
     def aligned(self, query: Tensor, reference: Tensor) -> Tensor:
         """Scores (Q, N) of queries whose centre column looks north: the dot product, over the bins the query sees."""
-        q, r = self._columns(query)[:, 0], self._columns(reference).flatten(0, 1)
+        q, r = self.columns_of(query)[:, 0], self.columns_of(reference).flatten(0, 1)
         scores, seen = q.flatten(1) @ r.flatten(1).T, (q != 0).any(1).float()
         if not bool((seen > 0).all()):
             scores = scores / (seen @ r.square().sum(1).T).clamp_min(1e-4).sqrt()
@@ -277,9 +292,9 @@ class AzimuthMatcher(Calibrated):
             scores (Q, N) in [-1, 1]; headings (Q, N) in degrees clockwise from north, refined by a parabola.
         """
         scores, headings = [], []
-        tiles, several = self._columns(reference).flatten(0, 1), (-1, len(self.centres))
+        tiles, several = self.columns_of(reference).flatten(0, 1), (-1, len(self.centres))
         chunk = max(1, min(chunk, int(2e8 / max(1, reference.numel()) * self.channels)))
-        for part in self._columns(query)[:, 0].split(chunk):
+        for part in self.columns_of(query)[:, 0].split(chunk):
             volume = self.correlation(part, tiles)
             best, k = volume.max(-1)
             left = volume.gather(-1, ((k - 1) % self.bins)[..., None])[..., 0]
@@ -290,6 +305,21 @@ class AzimuthMatcher(Calibrated):
             scores.append(score)
             headings.append(turned.unflatten(1, several).gather(2, place[..., None])[..., 0])
         return torch.cat(scores), torch.cat(headings)
+
+
+def polar_pictures(strip: Tensor, mask: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+    """What the encoders see of strips, as colour and mask (B, 4, rows, columns): dense at the horizon, and the ground.
+
+    Args:
+        strip: (B, 3, H, W) in [0, 1], ±45°.
+        mask: (B, 1, H, W), 1 where the strip shows something.
+        rows, columns: of the results (see `focused_rows` and `ground_rows`).
+    """
+    x = torch.cat((strip * mask, mask), 1)
+    if x.shape[-1] != columns:
+        x = F.interpolate(x, (x.shape[-2], columns), mode="area")
+    near, far = focused_rows(x.shape[-2], rows), ground_rows(x.shape[-2], rows, TILE_METRES / 2)
+    return _resampled(x, near.to(x)), _resampled(x, far.to(x))
 
 
 def _resampled(x: Tensor, matrix: Tensor) -> Tensor:

@@ -126,6 +126,7 @@ class BirdEyeCorrelation(Calibrated):
     """
 
     joint = False  # see `weighted_correlation`
+    searches = True  # finds the camera's place on a tile by itself
 
     def __init__(
         self,
@@ -295,7 +296,7 @@ class BirdEyeCorrelation(Calibrated):
         return Fit(score, tried[turn], torch.tensor(self.heights)[height], place)
 
     def rerank(
-        self, query: Tensor, reference: Tensor, scores: Tensor, headings: Tensor | None
+        self, query: Tensor, reference: Tensor, scores: Tensor, headings: Tensor | None, places: Tensor | None = None
     ) -> tuple[Tensor, float, Fit]:
         """Judge a first matcher's candidates anew.
 
@@ -304,6 +305,7 @@ class BirdEyeCorrelation(Calibrated):
             reference: (K, D) descriptors of the candidates.
             scores: (K,) of the first matcher.
             headings: (K,) degrees that it found; None when the heading is known.
+            places: (K, 2) metres that it found; not needed here, as every shift is tried.
 
         Returns:
             (K,) fused scores, the temperature of a softmax over them, and how the query lies on each.
