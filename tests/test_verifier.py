@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,8 @@ import torch.nn.functional as F
 from train import augment, cache
 from train.engine import Settings, generator_of
 from train.verification import VerifierMethod, described
-from xview_demo import zoo
+from xview_demo import evaluation, zoo
+from xview_demo.evaluation.protocol import fit_fusion
 from xview_demo.models.matching.azimuth import AzimuthMatcher, polar_pictures
 from xview_demo.models.matching.azimuth_verifier import AzimuthVerifier
 
@@ -113,6 +115,27 @@ def test_the_matcher_says_from_where_and_looking_where(place, known):
     headings, places = net.poses(query, reference, known)
     assert headings[1] == turn * 360 / net.bins
     assert places[1].tolist() == pytest.approx(net.centres[place])
+
+
+def test_the_fusion_of_two_judgements_is_fitted():
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 20, 3000)
+    scores, others = generator.normal(0, 1, (2, 3000, 20))
+    logits = (scores + 0.4 * others) / 0.5
+    drawn = (logits + generator.gumbel(size=logits.shape)).argmax(1)  # the right one, as a softmax would have it
+    weight, temperature = fit_fusion(scores, others, drawn)
+    assert weight == pytest.approx(0.4, rel=0.1) and temperature == pytest.approx(0.5, rel=0.1)
+    assert fit_fusion(scores, others, truth)[1] > 5  # nothing tells which is right
+
+
+def test_the_weights_are_fitted_and_kept(verifier):
+    torch.manual_seed(3)
+    matcher = AzimuthMatcher(channels=4, widths=(8, 8, 16, 16)).eval()
+    sizes = {"worlds": 1, "queries": 3, "tiles": 4, "size": 260.0, "resolution": 1.0}
+    protocol = evaluation.Protocol(first_seed=evaluation.VALIDATION, **sizes)
+    fitted = evaluation.calibrate_verifier(verifier, matcher, protocol)
+    assert list(fitted.values()) == list(verifier.fusion) == verifier._hub_mixin_config["fusion"]
+    assert all(value > 0 for value in fitted.values())
 
 
 @pytest.fixture(scope="module")

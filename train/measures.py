@@ -10,6 +10,13 @@ Row = tuple[str, str, str, str]  # what is measured, metric, value, command
 TINY = evaluation.Protocol(worlds=1, queries=3, tiles=3, size=260.0, resolution=1.0)
 
 ABOUT: dict[str, str] = {
+    "azimuth-verifier-world": (
+        "Judges the first fifty tiles that `azimuth-world` finds, which it was trained upon. A tile is unrolled around "
+        "the place and at the heading that were found, laid upon the panorama's own polar pictures, and one network "
+        "sees all of it: what lies at the same bearing and distance in both is compared itself, not by descriptors. "
+        "The evidence is summed over the bearings that a view shows, so that a narrow one has less to say. The first "
+        "matcher's score counts beside it; both weights and temperatures were fitted on validation worlds."
+    ),
     "bird-eye-features-world": (
         "Lays the bird's-eye view of a panorama over a tile, as maps of learned features, and takes the best position, "
         "heading and camera height. It re-ranks what `azimuth-world` finds: dense geometry carries over from generated "
@@ -46,6 +53,11 @@ ABOUT: dict[str, str] = {
     ),
 }
 LIMITS: dict[str, str] = {
+    "azimuth-verifier-world": (
+        "It does not search: a tile that is not among the first fifty is not found, nor is another heading or place "
+        "than the first matcher's. Trained on worlds only, whose looks it knows better than a photograph's: for real "
+        "pictures `bird-eye-features-world`, which compares less, is the better judge and the demo's."
+    ),
     "bird-eye-features-world": (
         "It compares what lies within 24 m of the camera on flat ground; the camera may be 3.2 m off the tile's "
         "centre along each axis. Too slow to search thousands of tiles by itself."
@@ -107,7 +119,7 @@ def verifier(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, A
 
     protocol = TINY if smoke else evaluation.Protocol()
     first = zoo.load(FIRST) if zoo.is_bundled(FIRST) else zoo.get(FIRST).load_class()(**zoo.get(FIRST).tiny).eval()
-    results: dict[str, Any] = {"fusion": evaluation.calibrate_fusion(model, first, TINY if smoke else None)}
+    results: dict[str, Any] = {"fusion": evaluation.calibrate_verifier(model, first, TINY if smoke else None)}
     seen, judged = (describe_each(of, protocol, first.fields) for of in (first, model))
     rows: list[Row] = []
     for heading, fov in (("known", first.fields[0]), *(("unknown", fov) for fov in first.fields)):

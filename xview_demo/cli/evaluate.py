@@ -35,7 +35,9 @@ class View(StrEnum):
 
 
 HeadingKnown = Annotated[Known, typer.Option("--heading", help="Is the query's heading told?")]
-Rerank = Annotated[str | None, typer.Option("--rerank", help="A dense matcher judges the first 50 tiles anew.")]
+Rerank = Annotated[
+    str | None, typer.Option("--rerank", help="A dense matcher or a verifier judges the first 50 tiles anew.")
+]
 Sheet = Annotated[Path | None, typer.Option("--sheet", help="Write a contact sheet of some places.")]
 Count = Annotated[int, typer.Option("--n", min=1, help="How many pictures.")]
 

@@ -15,7 +15,7 @@ from xview_demo.evaluation.real import (
     real_pairs,
 )
 from xview_demo.evaluation.refinement import evaluate_refinement
-from xview_demo.evaluation.reranking import calibrate_fusion
+from xview_demo.evaluation.reranking import calibrate_fusion, calibrate_verifier
 from xview_demo.evaluation.synthesis import evaluate_synthesis
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "calibrate",
     "calibrate_classes",
     "calibrate_fusion",
+    "calibrate_verifier",
     "calibrate_position",
     "evaluate_depth",
     "evaluate_matching",

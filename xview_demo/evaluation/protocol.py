@@ -135,3 +135,25 @@ def fit_temperature(scores: np.ndarray, truth: np.ndarray) -> float:
         return float(F.cross_entropy(values / np.exp(log_temperature), target))
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(2e-3), np.log(1.0)), method="bounded").x))
+
+
+def fit_fusion(scores: np.ndarray, others: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """The weight w and temperature t under which the softmax of (scores + w · others) / t is most right.
+
+    Args:
+        scores, others: (Q, N), two judgements of the same pairs.
+        truth: (Q,) the right items.
+    """
+    from scipy.optimize import minimize
+
+    target = torch.from_numpy(np.asarray(truth))
+    first, second = (torch.from_numpy(np.asarray(values, np.float64)) for values in (scores, others))
+
+    def loss(logs: np.ndarray) -> float:
+        weight, temperature = np.exp(logs)
+        return float(F.cross_entropy((first + weight * second) / temperature, target))
+
+    start = np.log((float(first.std() / second.std().clamp_min(1e-9)), 1.0))
+    bounds = [tuple(np.log((1e-3, 1e5))), tuple(np.log((1e-2, 1e2)))]
+    weight, temperature = np.exp(minimize(loss, start, method="Nelder-Mead", bounds=bounds).x)
+    return float(weight), float(temperature)

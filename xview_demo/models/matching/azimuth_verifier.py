@@ -50,7 +50,8 @@ class AzimuthVerifier(Calibrated):
         calibration: temperatures that turn scores into probabilities, heading known and unknown (fitted on validation
             seeds).
         fusion: as `BirdEyeCorrelation`: the weights of the first matcher's score beside its own, heading known and
-            unknown, and the temperatures of the two sums.
+            unknown, and the temperatures of the two sums. The weights are those of a full turn: that score is a mean
+            over the bearings that a view shows, the evidence a sum.
     """
 
     searches = False  # the place is what the first matcher says
@@ -140,10 +141,6 @@ class AzimuthVerifier(Calibrated):
         """Descriptors of both views, each (B, D)."""
         return self.encode_ground(strip, mask), self.encode_aerial(tile)
 
-    def calibrate_fusion(self, known: float, unknown: float) -> None:
-        """Set the temperatures of re-ranking and keep them in the configuration."""
-        self.keep(fusion=(*self.fusion[:2], known, unknown))
-
     def _query(self, descriptor: Tensor) -> tuple[Tensor, Tensor, float]:
         """Strip (1, 3, H, W) and mask of a descriptor (D,), what it shows turned into the middle, and by how much."""
         image = descriptor.view(1, 3, *self.strip).float()
@@ -210,4 +207,8 @@ class AzimuthVerifier(Calibrated):
         found = self.judge(query, reference, angles, spots)
         weight, temperature = self.fusion[::2] if headings is None else self.fusion[1::2]
         fit = Fit(found, angles, torch.full((len(reference),), CAMERA_HEIGHT), spots)
-        return found + weight * scores, temperature, fit
+        return found + weight * self.share(query) * scores, temperature, fit
+
+    def share(self, query: Tensor) -> float:
+        """The share of a full turn that a query (D,) shows."""
+        return float(self._seen(self._query(query)[1]).mean())
