@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from train.looks import PICTURES, looks, with_pictures
+from train.looks import PICTURES, SEARCHES, looks, with_pictures
 from xview_demo import evaluation, list_models, viz, zoo
 from xview_demo.files import atomic_path
 
@@ -33,9 +33,9 @@ def dense(name: str, target: Path) -> None:
 
 
 def matching(name: str) -> None:
-    """Confidence and matches of a matcher, heading unknown."""
+    """Confidence and matches of a matcher or of what judges its best, heading unknown."""
     with tempfile.TemporaryDirectory() as folder:
-        evaluation.evaluate_matching(name, heading="unknown", figures=folder)
+        evaluation.evaluate_matching(**SEARCHES[name], heading="unknown", figures=folder)
         for look in looks(name):
             kind = Path(look.file).stem.removeprefix(f"{name}-")
             viz.save(viz.to_array(Image.open(Path(folder) / f"{kind}.png").convert("RGB")), PICTURES / look.file)

@@ -1,6 +1,7 @@
 """The pictures that a card shows, and the commands that draw them; `docs/make_sheets.py` does it for all cards."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from xview_demo import zoo
 
@@ -15,6 +16,10 @@ MATCHING = {
     "confidence": "how often a stated confidence is right, and accuracy of the most confident",
     "matches": "queries and their best tiles, the true one boxed",
     "worst": "the worst queries",
+}
+SEARCHES: dict[str, dict[str, Any]] = {  # the searches that are shown, of unknown heading
+    "azimuth-world": {"model": "azimuth-world"},
+    "azimuth-verifier-world": {"model": "azimuth-world", "rerank": "azimuth-verifier-world", "fov": 90},
 }
 
 
@@ -42,9 +47,10 @@ def looks(name: str) -> list[Look]:
     if entry.task in DENSE:
         command = f"xview evaluate {entry.task} --model {name} --n 50 --sheet FILE"
         return [Look(f"{name}.jpg", f"Test worlds: {DENSE[entry.task]}.", command)]
-    if name == "azimuth-world":
-        command = f"xview evaluate matching --model {name} --heading unknown --figures DIR"
-        where = "Test worlds, heading unknown"
+    if name in SEARCHES:
+        asked = "".join(f" --{option} {value}" for option, value in SEARCHES[name].items())
+        command = f"xview evaluate matching{asked} --heading unknown --figures DIR"
+        where = "Test worlds, heading unknown" + (", 90° wide" if "fov" in SEARCHES[name] else "")
         return [Look(f"{name}-{kind}.jpg", f"{where}: {what}.", command) for kind, what in MATCHING.items()]
     return []
 

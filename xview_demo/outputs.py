@@ -142,9 +142,9 @@ _CORNERS = ("query_corners", "tile_corners")
 
 @dataclass(frozen=True)
 class Overlay:
-    """How the bird's-eye view of the query lies on a tile."""
+    """How the query lies on a tile."""
 
-    correlation: float  # in [-1, 1]
+    correlation: float  # in [-1, 1]; of a verifier the sum of its evidence
     east_north: tuple[float, float]  # metres of the camera from the tile's centre
     camera_height: float  # metres above the ground, of those that were tried
 
