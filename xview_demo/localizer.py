@@ -381,7 +381,7 @@ class GeoLocalizer(Locating):
         heading of each match is found with it. The confidence is the best tile's probability: a softmax over the
         scores with a temperature fitted on validation worlds. Photographs of a gallery tell no heading.
 
-        The best tiles are then judged anew by laying the view's ground over each (`Match.overlay`); they share the
+        The best tiles are then judged anew by laying the view over each (`Match.overlay`); they share the
         probability that they had together.
 
         Args:
@@ -390,8 +390,8 @@ class GeoLocalizer(Locating):
             top_k: number of matches.
             region: search only there (see `Gallery.mask`).
             rerank: "auto" (aerial tiles whose pictures are kept, by this localizer's `reranking`; photographs not at
-                all), None, or the name, folder or repository of a model: for aerial tiles a dense matcher, for
-                photographs one of the task "places", whose evidence is `Match.warp`.
+                all), None, or the name, folder or repository of a model: for aerial tiles a dense matcher or
+                a verifier, for photographs one of the task "places", whose evidence is `Match.warp`.
             rerank_k: how many are re-ranked; 50 tiles or 5 photographs when None.
             rerank_below: re-rank only when the confidence is lower than this (0–1).
 

@@ -31,7 +31,7 @@ def evaluate_matching(
         heading: "known" (the query is turned to north) or "unknown" (searched).
         fov: degrees around its middle that a query shows.
         queries, gallery: smaller numbers, for a quick look.
-        rerank: a dense matcher that judges the first 50 tiles anew.
+        rerank: a dense matcher or a verifier that judges the first 50 tiles anew.
         index: a data set in the place of the worlds.
         figures: folder for pictures of the result (see `retrieval_figures`).
         protocol: other worlds.

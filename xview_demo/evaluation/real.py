@@ -114,7 +114,7 @@ def evaluate_real_pairs(
     """Retrieval among the real pairs of a folder alone (validation only).
 
     The tile is the middle 64 m of an aerial picture whose scale is given (see `real_pairs`), else all of it. With
-    `rerank`, a dense matcher judges the first 50 tiles anew.
+    `rerank`, a dense matcher or a verifier judges the first 50 tiles anew.
     """
     matcher, name = model_of(model, "matching")
     pairs = real_pairs(folder, metres_per_pixel)
