@@ -11,11 +11,11 @@ TINY = evaluation.Protocol(worlds=1, queries=3, tiles=3, size=260.0, resolution=
 
 ABOUT: dict[str, str] = {
     "azimuth-verifier-world": (
-        "Judges the first fifty tiles that `azimuth-world` finds, which it was trained upon. A tile is unrolled around "
-        "the place and at the heading that were found, laid upon the panorama's own polar pictures, and one network "
-        "sees all of it: what lies at the same bearing and distance in both is compared itself, not by descriptors. "
-        "The evidence is summed over the bearings that a view shows, so that a narrow one has less to say. The first "
-        "matcher's score counts beside it; both weights and temperatures were fitted on validation worlds."
+        "Judges the first fifty tiles that `azimuth-world` finds, whose mistakes it learned from. A tile is unrolled "
+        "around the place and at the heading that were found, laid upon the panorama's own polar pictures, and one "
+        "network sees all of it: what lies at the same bearing and distance in both is compared itself, not by "
+        "descriptors. The evidence is summed over the bearings that a view shows, so that a narrow one has less to "
+        "say. The first matcher's score counts beside it; weights and temperatures were fitted on validation worlds."
     ),
     "bird-eye-features-world": (
         "Lays the bird's-eye view of a panorama over a tile, as maps of learned features, and takes the best position, "
@@ -55,8 +55,9 @@ ABOUT: dict[str, str] = {
 LIMITS: dict[str, str] = {
     "azimuth-verifier-world": (
         "It does not search: a tile that is not among the first fifty is not found, nor is another heading or place "
-        "than the first matcher's. Trained on worlds only, whose looks it knows better than a photograph's: for real "
-        "pictures `bird-eye-features-world`, which compares less, is the better judge and the demo's."
+        "than the first matcher's. Trained on worlds only, whose looks it knows better than a photograph's: on real "
+        "pairs it is right as often as the first matcher alone, `bird-eye-features-world`, the demo's judge, twice as "
+        "often."
     ),
     "bird-eye-features-world": (
         "It compares what lies within 24 m of the camera on flat ground; the camera may be 3.2 m off the tile's "
