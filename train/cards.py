@@ -280,12 +280,11 @@ def _matching(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, 
     results: dict[str, Any] = {"calibration": evaluation.calibrate(model, TINY if smoke else None)}
     known, unknown = describe_both(model, protocol, few=200)
     rows: list[Row] = []
-    for heading, fov in (("known", model.fields[0]), *(("unknown", fov) for fov in model.fields)):
+    for heading, fov, asked in measures.asked_of(model.fields):
         found = (known if heading == "known" else unknown)[fov]
         result = {"model": name, "fov": fov, **match(model, found, heading)}
         results[f"heading {heading}, {fov:g}°"] = result
-        command = f"xview evaluate matching --model {name} --heading {heading}"
-        command += f" --fov {fov:g}" if fov < 360 else ""
+        command = f"xview evaluate matching --model {name} {asked}"
         command += f" --queries {result['n']}" if result["n"] < protocol.worlds * protocol.queries else ""
         rows += measures.retrieval(result, "world test", command)
     return rows, results

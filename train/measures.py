@@ -1,5 +1,6 @@
 """What stands in the cards of the position models and of the segmenters that read both views."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,12 @@ def retrieval(result: dict[str, Any], where: str, command: str) -> list[Row]:
     return [(where, metric, value, command) for metric, value in values.items()]
 
 
+def asked_of(fields: Sequence[float]) -> Iterator[tuple[str, float, str]]:
+    """What a card shows of a matcher: heading, field of view in degrees, and the options that ask for it."""
+    for heading, fov in (("known", fields[0]), *(("unknown", fov) for fov in fields)):
+        yield heading, fov, f"--heading {heading}" + (f" --fov {fov:g}" if fov < 360 else "")
+
+
 def dense(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
     """A dense matcher by itself, heading known, and as what re-ranks another: rows of its card, and results."""
     from xview_demo.evaluation.describing import describe
@@ -123,12 +130,11 @@ def verifier(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, A
     results: dict[str, Any] = {"fusion": evaluation.calibrate_verifier(model, first, TINY if smoke else None)}
     seen, judged = (describe_each(of, protocol, first.fields) for of in (first, model))
     rows: list[Row] = []
-    for heading, fov in (("known", first.fields[0]), *(("unknown", fov) for fov in first.fields)):
+    for heading, fov, asked in asked_of(first.fields):
         found = reranked(model, search(first, seen[fov], heading), judged[fov], heading)
         result = {"model": FIRST, "rerank": name, "fov": fov, "seeds": protocol.seeds, **recalled(found, seen[fov])}
         results[f"heading {heading}, {fov:g}°"] = result
-        command = f"xview evaluate matching --model {FIRST} --rerank {name} --heading {heading}"
-        rows += retrieval(result, "world test", command + (f" --fov {fov:g}" if fov < 360 else ""))
+        rows += retrieval(result, "world test", f"xview evaluate matching --model {FIRST} --rerank {name} {asked}")
     return rows, results
 
 
