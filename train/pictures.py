@@ -5,7 +5,7 @@ Row i belongs to sample i of the cache: they are paired by number, never by the 
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,19 +61,24 @@ def pictures(cache: Any, helpers: Composed, needs: Sequence[str], size: int) -> 
     models = [helpers.synthesis()] + ([helpers.segmentation()] if "segmentation" in needs else [])
     folder = cache.folder / f"made-{size}-{'-'.join(needs)}-{fingerprint(*models)}"
     folder.mkdir(parents=True, exist_ok=True)
-    samples = len(cache["ground"])
-    arrays = {kind: open_array(folder / f"{kind}.npy", (samples, size, size, 3)) for kind in needs}
-    done = open_array(folder / "done.npy", (-(-samples // PART),))
-    wanted = sorted({int(row) // PART for row in cache.samples()})
-    for part in tqdm([p for p in wanted if not done[p]], unit="part", desc="pictures", disable=None):
-        rows = np.arange(part * PART, min(samples, (part + 1) * PART))
+    arrays = {kind: open_array(folder / f"{kind}.npy", (len(cache["ground"]), size, size, 3)) for kind in needs}
+    for rows in unfinished(cache, folder, "pictures"):
         with torch.autocast("cpu", torch.bfloat16):  # halves the time; of the classes, 99.5 % are the same
             made = helpers.pictures(needs, images(cache["ground"], rows))
         for kind, image in made.items():
             small = resized(image, size, size).permute(0, 2, 3, 1)
             arrays[kind][rows] = (small * 255 + 0.5).clamp(0, 255).byte().numpy()
-        done[part] = 1
     return arrays
+
+
+def unfinished(cache: Any, folder: Path, called: str) -> Iterator[np.ndarray]:
+    """The samples of a cache of which nothing is in a folder yet, part by part; each is marked once it is made."""
+    samples = len(cache["ground"])
+    done = open_array(folder / "done.npy", (-(-samples // PART),))
+    wanted = sorted({int(row) // PART for row in cache.samples()})
+    for part in tqdm([p for p in wanted if not done[p]], unit="part", desc=called, disable=None):
+        yield np.arange(part * PART, min(samples, (part + 1) * PART))
+        done[part] = 1
 
 
 def open_array(path: Path, shape: tuple[int, ...], kind: str = "uint8") -> np.ndarray:

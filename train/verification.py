@@ -7,13 +7,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
-from tqdm import tqdm
 
 from train import augment
 from train.cache import Cache
 from train.data import apart, draw, images, neighbours
 from train.engine import Settings, descend
-from train.pictures import PART, fingerprint, open_array, tiny_model
+from train.pictures import fingerprint, open_array, tiny_model, unfinished
 from xview_demo import zoo
 from xview_demo.geometry import columns_within
 from xview_demo.geometry.overhead import TILE_METRES
@@ -142,15 +141,11 @@ def described(cache: Cache, matcher: Any) -> Tensor:
     """(N, D) half-precision descriptors of all tiles of a cache, made once and kept beside it."""
     folder = cache.folder / f"tiles-{fingerprint(matcher)}"
     folder.mkdir(parents=True, exist_ok=True)
-    samples, share = len(cache["aerial"]), TILE_METRES / cache.config.tile_metres
-    found = open_array(folder / "tiles.npy", (samples, matcher.dimension), "float16")
-    done = open_array(folder / "done.npy", (-(-samples // PART),))
-    wanted = sorted({int(row) // PART for row in cache.samples()})
-    for part in tqdm([p for p in wanted if not done[p]], unit="part", desc="tiles", disable=None):
-        rows = np.arange(part * PART, min(samples, (part + 1) * PART))
+    share = TILE_METRES / cache.config.tile_metres
+    found = open_array(folder / "tiles.npy", (len(cache["aerial"]), matcher.dimension), "float16")
+    for rows in unfinished(cache, folder, "tiles"):
         grid = augment.tile_grid(torch.Generator(), torch.zeros(len(rows)), 128, share=share)
         with torch.autocast("cpu", torch.bfloat16):
             tiles = matcher.encode_aerial(augment.cut(images(cache["aerial"], rows), grid))
         found[rows] = tiles.half().numpy()
-        done[part] = 1
     return torch.from_numpy(found)
