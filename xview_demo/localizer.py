@@ -424,9 +424,9 @@ class GeoLocalizer(Locating):
 
     def _taken(self, view: GroundView, gallery: Gallery, rows: list[int]) -> Tensor | None:
         """(K, 2) metres east and north of some tiles' centres from where the matcher finds a view taken, if it does."""
-        query, _, _ = self._compared(view)
         if not hasattr(matcher := self._part("matching"), "poses"):
             return None
+        query, _, _ = self._compared(view)
         tiles = torch.from_numpy(np.asarray(gallery.descriptors[rows], np.float32))
         _, places = matcher.poses(query[0], tiles, view.heading is not None)
         return cast(Tensor, places)

@@ -52,7 +52,7 @@ def judged(
     """Logits and headings (K,) of some tiles for query number `n`."""
     first = torch.from_numpy(found.scores[n, rows])
     angles = None if found.headings is None else torch.from_numpy(found.headings[n, rows])
-    places = None if found.poses is None else found.poses(n, rows)[1]
+    places = None if dense.searches or found.poses is None else found.poses(n, rows)[1]
     scores, temperature, fit = dense.rerank(query, gallery[torch.from_numpy(rows)].float(), first, angles, places)
     return scores / temperature, fit.heading
 

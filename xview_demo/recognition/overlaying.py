@@ -26,7 +26,7 @@ class TileReranker:
     """Re-ranks aerial tiles by a dense matcher.
 
     Args:
-        model: a `BirdEyeCorrelation` or what derives from it, or an `AzimuthVerifier`.
+        model: a `Judge`: `BirdEyeCorrelation`, what derives from it, or `AzimuthVerifier`.
         device: where its networks run.
         taken: says (K, 2) metres east and north of some tiles' centres from where the first matcher finds a view taken;
             asked for a model that does not search the place by itself.

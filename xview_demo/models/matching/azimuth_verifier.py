@@ -27,14 +27,13 @@ from xview_demo.geometry import polar_grid, sample
 from xview_demo.geometry.overhead import CAMERA_HEIGHT, TILE_METRES
 from xview_demo.models.blocks import pad_azimuth, standardise
 from xview_demo.models.matching.azimuth import AzimuthTrunk, polar_pictures
-from xview_demo.models.matching.bird_eye_correlation import Fit
-from xview_demo.models.matching.calibrated import Calibrated
+from xview_demo.models.matching.judging import Fit, Judge
 
 MARGIN = 2  # bins beside what a narrow view shows
 UNSEEN = -1.0  # what stands in a query's descriptor where it shows nothing
 
 
-class AzimuthVerifier(Calibrated):
+class AzimuthVerifier(Judge):
     """Judges pairs; `rerank` is what it is for, `aligned` and `score` compare everything, which is slow.
 
     Descriptors are the pictures themselves, so that references do not depend on a query: a strip of 128 × 256, a tile
@@ -186,28 +185,12 @@ class AzimuthVerifier(Calibrated):
             headings.append(tried[at])
         return torch.stack(scores), torch.stack(headings)
 
-    @torch.no_grad()
-    def rerank(
-        self, query: Tensor, reference: Tensor, scores: Tensor, headings: Tensor | None, places: Tensor | None = None
-    ) -> tuple[Tensor, float, Fit]:
-        """Judge a first matcher's candidates anew; as `BirdEyeCorrelation.rerank`.
-
-        Args:
-            query: (D,) descriptor; turned to north when its heading is known.
-            reference: (K, D) descriptors of the candidates.
-            scores: (K,) of the first matcher.
-            headings: (K,) degrees that it found; None when the heading is known.
-            places: (K, 2) metres east and north of the tiles' centres from where it found the view taken.
-
-        Returns:
-            (K,) fused scores, the temperature of a softmax over them, and how the query lies on each.
-        """
+    def lay(self, query: Tensor, reference: Tensor, headings: Tensor | None, places: Tensor | None) -> Fit:
+        """Judge a query on each candidate, at the heading and the place that were found."""
         angles = torch.zeros(len(reference)) if headings is None else headings
         spots = torch.zeros(len(reference), 2) if places is None else places
-        found = self.judge(query, reference, angles, spots)
-        weight, temperature = self.fusion[::2] if headings is None else self.fusion[1::2]
-        fit = Fit(found, angles, torch.full((len(reference),), CAMERA_HEIGHT), spots)
-        return found + weight * self.share(query) * scores, temperature, fit
+        heights = torch.full((len(reference),), CAMERA_HEIGHT)
+        return Fit(self.judge(query, reference, angles, spots), angles, heights, spots)
 
     def share(self, query: Tensor) -> float:
         """The share of a full turn that a query (D,) shows."""

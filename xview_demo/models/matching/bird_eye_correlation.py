@@ -18,7 +18,6 @@ is padded with zeros, and both have unit length, which the correlation does not 
 """
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -27,7 +26,7 @@ from torch import Tensor
 
 from xview_demo.geometry import bird_eye_grid, inside, sample
 from xview_demo.geometry.overhead import CAMERA_HEIGHT, TILE_METRES
-from xview_demo.models.matching.calibrated import Calibrated
+from xview_demo.models.matching.judging import Fit, Judge
 
 SPAN = 15.0  # degrees on either side of a first matcher's heading that are searched again
 
@@ -94,17 +93,7 @@ def weighted_correlation(
     return found.flatten(2)[..., at].transpose(0, 1)
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How a query lies best on each of K tiles."""
-
-    score: Tensor  # (K,) correlation in [-1, 1]
-    heading: Tensor  # (K,) degrees clockwise from north
-    height: Tensor  # (K,) metres of the camera above the ground
-    east_north: Tensor  # (K, 2) metres of the camera from the tile's centre
-
-
-class BirdEyeCorrelation(Calibrated):
+class BirdEyeCorrelation(Judge):
     """Compares views with tiles by what the ground looks like from above.
 
     Args:
@@ -295,22 +284,7 @@ class BirdEyeCorrelation(Calibrated):
         place = torch.stack((moved[:, 1], -moved[:, 0]), 1)
         return Fit(score, tried[turn], torch.tensor(self.heights)[height], place)
 
-    def rerank(
-        self, query: Tensor, reference: Tensor, scores: Tensor, headings: Tensor | None, places: Tensor | None = None
-    ) -> tuple[Tensor, float, Fit]:
-        """Judge a first matcher's candidates anew.
-
-        Args:
-            query: (D,) descriptor; turned to north when its heading is known.
-            reference: (K, D) descriptors of the candidates.
-            scores: (K,) of the first matcher.
-            headings: (K,) degrees that it found; None when the heading is known.
-            places: (K, 2) metres that it found; not needed here, as every shift is tried.
-
-        Returns:
-            (K,) fused scores, the temperature of a softmax over them, and how the query lies on each.
-        """
+    def lay(self, query: Tensor, reference: Tensor, headings: Tensor | None, places: Tensor | None) -> Fit:
+        """Lay a query over each candidate; the places are not needed, as every shift is tried."""
         found = torch.zeros(len(reference)) if headings is None else headings
-        fit = self.overlay(query, reference, found, 0.0 if headings is None else SPAN)
-        weight, temperature = self.fusion[::2] if headings is None else self.fusion[1::2]
-        return fit.score + weight * scores, temperature, fit
+        return self.overlay(query, reference, found, 0.0 if headings is None else SPAN)
