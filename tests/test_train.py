@@ -228,7 +228,7 @@ class Line:
         self.optimisers["model"].zero_grad()
         loss.backward()
         self.optimisers["model"].step()
-        return {"loss": loss.item()}
+        return {"loss": loss.item(), "one": 1.0}
 
 
 SETTINGS = Settings("line", steps=30, batch=16, learning_rate=0.05, average=0.9)
@@ -242,8 +242,10 @@ def test_an_interrupted_run_ends_like_an_unbroken_one(tmp_path):
         train(SETTINGS, broken, tmp_path / "b", checkpoint_minutes=0.0)
     resumed = train(SETTINGS, Line(), tmp_path / "b").state_dict()
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
-    log = [json.loads(line) for line in (tmp_path / "a" / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in log] == [20, 30] and log[0]["loss"] > 0
+    for run in ("a", "b"):
+        log = [json.loads(line) for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in log] == [20, 30] and log[0]["loss"] > 0
+        assert [line["one"] for line in log] == [1.0, 1.0]
 
 
 def test_a_run_without_a_finite_loss_stops_at_once(tmp_path):

@@ -202,7 +202,7 @@ def train(
             sums = {k: sums.get(k, 0.0) + v for k, v in report.items()}
             bar.update()
             if (step + 1) % log_every == 0 or step + 1 == settings.steps:
-                count = (step % log_every) + 1
+                count = step + 1 - max(start, step - step % log_every)
                 line = {k: round(v / count, 5) for k, v in sums.items()}
                 bar.set_postfix(line)
                 seconds = round(time.monotonic() - began, 1)
