@@ -14,7 +14,7 @@ from train import augment, cache, cards, looks, losses
 from train.__main__ import main
 from train.data import rarity
 from train.depth import DepthMethod
-from train.engine import Average, Settings, cosine, generator_of, resume, save_checkpoint, step_of, train
+from train.engine import Average, Settings, cosine, generator_of, muon, resume, save_checkpoint, step_of, train
 from train.memory import TileMemory
 from train.recipes import RECIPES, get
 from xview_demo import zoo
@@ -275,6 +275,22 @@ def test_the_schedule_rises_and_falls():
     assert [cosine(s, brief) for s in range(80)] == [cosine(s, replace(brief, restarts=())) for s in range(80)]
     assert generator_of(0, 3).initial_seed() != generator_of(0, 4).initial_seed()
     assert step_of(generator_of(2, 7), 2) == 7
+
+
+def test_muon_moves_a_layer_in_all_directions_alike_and_all_of_it_follows_the_schedule():
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(3, 8, 3)
+    before = {k: v.detach().clone() for k, v in layer.named_parameters()}
+    optimiser = muon(layer, Settings("x", steps=1, batch=1, learning_rate=0.1, weight_decay=0.0))
+    layer(torch.randn(2, 3, 9, 9)).square().mean().backward()
+    optimiser.param_groups[0]["lr"] = optimiser.param_groups[1]["lr"] = 0.0
+    optimiser.step()
+    assert all(torch.equal(v, before[k]) for k, v in layer.named_parameters())
+    optimiser.param_groups[0]["lr"] = optimiser.param_groups[1]["lr"] = 0.1
+    optimiser.step()
+    moved = (layer.weight - before["weight"]).detach().flatten(1)
+    assert torch.linalg.svdvals(moved) / (0.1 * 0.2 * 27**0.5) == pytest.approx(1.0, abs=0.35)
+    assert (layer.bias - before["bias"]).abs().detach() == pytest.approx(0.1, rel=0.5)
 
 
 def test_the_list_and_unknown_recipes(capsys):

@@ -126,9 +126,7 @@ LIMITS: dict[str, str] = {
     ),
     "depth-world": (
         "Metres assume a camera 1.6–3 m above the ground; thin things and glass are often wrong. What may be sky or a "
-        "twig gets the depth of the twig. Trained in parts: the first 6,300 steps saw every third picture only, Adam's "
-        "moments began anew after them and after 9,300 steps, and from there to step 12,967 the rate fell a little "
-        "faster than it does by these settings."
+        "twig gets the depth of the twig."
     ),
     "xfork-world": (
         "What the panorama does not show (roofs, what lies behind façades) is invented or blurred; colours are those "

@@ -6,7 +6,7 @@ from torch import Generator, Tensor
 from train import augment
 from train.cache import Cache
 from train.data import draw, images, labels
-from train.engine import Settings, descend, settle, step_of
+from train.engine import Settings, descend, muon, settle, step_of
 from train.losses import depth_loss
 from xview_demo.models.depth.unet import UNetDepth
 
@@ -27,10 +27,7 @@ class DepthMethod:
         self.options = {"crop": 256, "rows": 96, "colour": 0.5, "whole": settings.steps} | settings.options
         self.model = UNetDepth(**settings.model).to(memory_format=torch.channels_last)
         self.modules: dict[str, torch.nn.Module] = {"model": self.model}
-        optimiser = torch.optim.AdamW(
-            self.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-        )
-        self.optimisers: dict[str, torch.optim.Optimizer] = {"model": optimiser}
+        self.optimisers: dict[str, torch.optim.Optimizer] = {"model": muon(self.model, settings)}
 
     def batch(self, generator: Generator) -> Batch:
         """Pictures (B, 3, h, w), metres (B, h, w), inf = sky, elevation of the rows (h,), metres of the camera (B,)."""

@@ -60,8 +60,7 @@ RECIPES: dict[str, Recipe] = {
         "depth of panoramas: U-Net, ResNet-18",
         "depth:DepthMethod",
         Settings(
-            "depth-world", steps=21_600, batch=16, learning_rate=1e-3, restarts=(2000, 4800, 6300, 9300),
-            options={"settled": 4800, "whole": 9300},
+            "depth-world", steps=7000, batch=16, learning_rate=6e-3, options={"settled": 4000, "whole": 3000}
         ),
         {"steps": 4, "batch": 2},
         DENSE,
