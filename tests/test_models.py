@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xview_demo.models.blocks import pad_azimuth, standardise
-from xview_demo.models.depth.unet import UNetDepth
+from xview_demo.models.depth.unet import UNetDepth, standing
 from xview_demo.models.matching.azimuth import AzimuthMatcher, focused_rows, ground_rows
 from xview_demo.models.segmentation.unet import UNetSegmenter
 from xview_demo.models.synthesis.bird_eye import BirdEye
@@ -201,6 +201,18 @@ def test_depth_is_in_units_of_the_cameras_height():
     assert torch.allclose(high, 2 * low, rtol=1e-4)
     ratio = (net.predict(image) / low)[low.isfinite()]
     assert ratio.std() > 0 and torch.allclose(net.predict(image[:1]) / low[:1], ratio[0], rtol=1e-3, equal_nan=True)
+    upwards = torch.linspace(60, 10, 128)
+    assert torch.equal(net.predict(image, rows=upwards, camera_height=3.0), net.predict(image, rows=upwards))
+
+
+def test_the_cameras_height_is_read_off_the_ground_at_its_feet():
+    rows = torch.linspace(30, -40, 96)
+    flat = torch.tensor([[1.7], [2.6]]) / torch.deg2rad(-rows).sin().clamp_min(0.01)
+    metres = flat[:, :, None].repeat(1, 1, 40)
+    metres[:, :, :15] = 1.2  # something stands beside the camera
+    assert standing(metres.log(), rows).exp() == pytest.approx(torch.tensor([1.7, 2.6]), rel=1e-3)
+    plain = 2.0 / torch.deg2rad(45 - (torch.arange(64) + 0.5) * 90 / 64).neg().sin().clamp_min(0.01)
+    assert standing(plain.log()[None, :, None]).exp() == pytest.approx(2.0, rel=1e-3)
 
 
 def test_xfork_has_its_published_shape():

@@ -1,14 +1,15 @@
 """Depth of a panorama: a U-Net with a ResNet-18 encoder that predicts log-depth and sky.
 
-One panorama alone fixes depth only in units of the camera's height; the height itself is estimated from the whole
-picture (cars, storeys and lanes of known size), so that every pixel shares one scale.
+One panorama alone fixes depth only in units of the camera's height, which the network has to guess from things of known
+size. What it guessed shows in the depth of the ground at the camera's feet: where the height is known, all depths are
+scaled so that this ground lies as far below the camera as it should.
 
 | stage | shape |
 |---|---|
 | input | (B, 3, 128, 512) strip, ±45°, and an elevation channel |
 | encoder | 64, 64, 128, 256 channels at strides 2, 4, 8, 16 |
 | decoder | 128, 64, 32, 16 |
-| deepest features, mean and maximum | (B, 512) → 128 → 1: natural logarithm of the camera's height |
+| deepest features, mean and maximum | (B, 512) → 128 → 1: a scale that all pixels share, natural logarithm |
 | output | (B, 2, 128, 512): natural logarithm of the metres along the ray; logit of "sky" |
 """
 
@@ -54,7 +55,7 @@ class UNetDepth(HubModel):
     def forward(
         self, image: Tensor, panorama: bool | None = None, rows: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 3, H, W) in [0, 1] → log-depth (B, H, W), sky logit (B, H, W), log camera height (B,).
+        """(B, 3, H, W) in [0, 1] → log-depth (B, H, W), sky logit (B, H, W), log of the shared scale (B,).
 
         Arguments as the segmenter's.
         """
@@ -73,9 +74,27 @@ class UNetDepth(HubModel):
     ) -> Tensor:
         """(B, 3, H, W) → metres (B, H, W), infinite in the sky.
 
-        A known height of the camera, in metres above the ground, takes the place of the estimated one.
+        A known height of the camera, in metres above the ground, takes the place of the estimated one; a picture that
+        ends above the horizon does not tell which that was, and stays as it is.
         """
-        log_depth, sky, height = self(image, panorama, rows)
+        log_depth, sky, _ = self(image, panorama, rows)
         if camera_height is not None:
-            log_depth = log_depth + (math.log(camera_height) - height)[:, None, None]
+            log_depth = log_depth + (math.log(camera_height) - standing(log_depth, rows)).nan_to_num(0.0)[:, None, None]
         return log_depth.clamp(*self.range).exp().masked_fill(sky > self.sky_logit, torch.inf)
+
+
+def standing(log_depth: Tensor, rows: Tensor | None = None) -> Tensor:
+    """How high a camera stands by the depths that were found: the median over the lowest eighth of the rows.
+
+    Args:
+        log_depth: (B, H, W) natural logarithm of the metres along the ray.
+        rows: (H,) degrees of elevation of the rows; by default +45 … −45, evenly.
+
+    Returns:
+        (B,) natural logarithm of the metres above the ground; NaN where the lowest eighth is not below the horizon.
+    """
+    height = log_depth.shape[-2]
+    level = 45 - (torch.arange(height) + 0.5) * (90 / height) if rows is None else rows
+    lowest = slice(height - max(1, height // 8), height)
+    fall = torch.sin(torch.deg2rad(-level[lowest].to(log_depth)))
+    return (log_depth[:, lowest] + fall.log()[:, None]).flatten(1).median(1).values
