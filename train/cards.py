@@ -126,7 +126,8 @@ LIMITS: dict[str, str] = {
     ),
     "depth-world": (
         "Metres assume a camera 1.6–3 m above the ground; thin things and glass are often wrong. What may be sky or a "
-        "twig gets the depth of the twig."
+        "twig gets the depth of the twig. The scale that all pixels share stopped learning early and is a constant: "
+        "the guess of the camera's height lies in every pixel, and a stated height scales the ground at its feet."
     ),
     "xfork-world": (
         "What the panorama does not show (roofs, what lies behind façades) is invented or blurred; colours are those "
@@ -144,7 +145,7 @@ LIMITS: dict[str, str] = {
     "rgbds-world": (
         "What the panorama does not show is guessed and blurred. Roofs, trees, sand and water have colours by which "
         "their classes are told apart, seldom the place's own. The depths that it was trained on were those of an "
-        "earlier `depth-world`, whose relative error was a third larger."
+        "earlier `depth-world`, whose relative error was half as large again."
     ),
     "xfork-ground-world": (
         "A tile does not show façades: they are invented or blurred. The camera is taken to stand 2.5 m above "
