@@ -234,13 +234,23 @@ class Line:
 SETTINGS = Settings("line", steps=30, batch=16, learning_rate=0.05, average=0.9)
 
 
-def test_an_interrupted_run_ends_like_an_unbroken_one(tmp_path):
-    whole = train(SETTINGS, Line(), tmp_path / "a").state_dict()
-    broken = Line()
+class Layers(Line):
+    """The same through layers that Muon moves."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.model = torch.nn.Sequential(*(torch.nn.Linear(a, b) for a, b in ((2, 4), (4, 4), (4, 1))))
+        self.modules, self.optimisers = {"model": self.model}, {"model": muon(self.model, SETTINGS)}
+
+
+@pytest.mark.parametrize("method", [Line, Layers])
+def test_an_interrupted_run_ends_like_an_unbroken_one(method, tmp_path):
+    whole = train(SETTINGS, method(), tmp_path / "a").state_dict()
+    broken = method()
     broken.stop = 17
     with pytest.raises(KeyboardInterrupt):
         train(SETTINGS, broken, tmp_path / "b", checkpoint_minutes=0.0)
-    resumed = train(SETTINGS, Line(), tmp_path / "b").state_dict()
+    resumed = train(SETTINGS, method(), tmp_path / "b").state_dict()
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
     for run in ("a", "b"):
         log = [json.loads(line) for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
