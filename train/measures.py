@@ -1,4 +1,4 @@
-"""What stands in the cards of the position models and of the segmenters that read both views."""
+"""What stands in the cards of what judges tiles, finds positions, or segments both views."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -82,6 +82,11 @@ class AzimuthBlock(nn.Module):
         return F.relu(self.norm2(self.conv2(y)) + self.skip(x))
 
 
+def levels(height: int, like: Tensor) -> Tensor:
+    """(H,) elevation of the rows of a strip, from 1 (+45°) to −1 (−45°), of the type of `like` and where it is."""
+    return 1 - (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) * (2 / height)
+
+
 class UNet(nn.Module):
     """segmentation-models-pytorch U-Net that ends at stride 1, its encoder cut after `depth` stages.
 
@@ -166,7 +171,7 @@ class UNet(nn.Module):
         x = (image - self.mean) / self.std
         if self.elevation:
             if rows is None:
-                level = 1 - (torch.arange(height, device=x.device, dtype=x.dtype) + 0.5) * (2 / height)
+                level = levels(height, x)
             else:
                 level = (rows.to(x) / 45.0).clamp(-1, 1)
             x = torch.cat((x, level.view(1, 1, -1, 1).expand(len(x), 1, -1, width)), 1)

@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor
 
-from xview_demo.models.blocks import UNet
+from xview_demo.models.blocks import UNet, levels
 from xview_demo.models.hub import HubModel
 
 
@@ -94,7 +94,7 @@ def standing(log_depth: Tensor, rows: Tensor | None = None) -> Tensor:
         (B,) natural logarithm of the metres above the ground; NaN where the lowest eighth is not below the horizon.
     """
     height = log_depth.shape[-2]
-    level = 45 - (torch.arange(height) + 0.5) * (90 / height) if rows is None else rows
+    elevation = 45 * levels(height, log_depth) if rows is None else rows.to(log_depth)
     lowest = slice(height - max(1, height // 8), height)
-    fall = torch.sin(torch.deg2rad(-level[lowest].to(log_depth)))
+    fall = torch.sin(torch.deg2rad(-elevation[lowest]))
     return (log_depth[:, lowest] + fall.log()[:, None]).flatten(1).median(1).values
