@@ -108,14 +108,13 @@ LEARNED_EARLIER = (
 )  # fmt: skip
 LIMITS: dict[str, str] = {
     "azimuth-world": (
-        "Half of the views it was trained on, three quarters in the later part, showed less than a full turn, 70° at "
-        "least; they are found much less often than panoramas. Their probabilities have temperatures of their own, "
-        "fitted at 180, 90 and 70° and interpolated between; real pictures are further from the worlds: there any "
-        "probability is too high. Tiles are taken to be 64 m wide with the camera within three metres or so of the "
-        "centre of one; further off it is found much less often, so lay the tiles of an area close. A descriptor holds "
-        "10,752 numbers and takes seven passes through the aerial encoder. The first 5,000 steps were taken by a "
-        "smaller network, without the bird's-eye branch, with 16 channels and cameras up to 3 m off the described "
-        "place. On real pictures it is well below what models trained on CVUSA or VIGOR reach there."
+        "Most of the views it was trained on, four in five, showed less than a full turn, 70° at least; they are found "
+        "less often than panoramas. Their probabilities have temperatures of their own, fitted at 180, 90 and 70° and "
+        "interpolated between; real pictures are further from the worlds: there any probability is too high. Tiles are "
+        "taken to be 64 m wide with the camera within three metres or so of the centre of one; further off it is found "
+        "much less often, so lay the tiles of an area close. A descriptor holds 10,752 numbers and takes seven passes "
+        "through the aerial encoder. On real pictures it is well below what models trained on CVUSA or VIGOR reach "
+        "there."
     ),
     "unet-ground-world": "The world's looks are simpler than a photograph's: expect coarse classes on real pictures.",
     "unet-aerial-world": (

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from train import augment
 from train.cache import Cache
 from train.data import apart, neighbours, pairs
-from train.engine import Settings, descend, step_of
+from train.engine import Settings, descend, muon, step_of
 from train.losses import heading_nce, info_nce
 from train.memory import TileMemory
 from xview_demo.models.matching.azimuth import AzimuthMatcher
@@ -50,10 +50,7 @@ class AzimuthMethod:
         self.model = AzimuthMatcher(**settings.model).to(memory_format=torch.channels_last)
         self.memory = TileMemory(int(self.options["memory"]), self.model.channels * self.model.bins)
         self.modules: dict[str, torch.nn.Module] = {"model": self.model, "memory": self.memory}
-        decay = [p for p in self.model.parameters() if p.dim() > 1]
-        plain = [p for p in self.model.parameters() if p.dim() <= 1]
-        groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimisers: dict[str, torch.optim.Optimizer] = {"model": torch.optim.AdamW(groups, settings.learning_rate)}
+        self.optimisers: dict[str, torch.optim.Optimizer] = {"model": muon(self.model, settings)}
 
     def batch(self, generator: Generator) -> MatchingBatch:
         """Neighbouring places, each turned by a random angle, each view with its own colours."""
@@ -85,7 +82,7 @@ class AzimuthMethod:
         with torch.autocast("cpu", torch.bfloat16):
             ground = self.model.ground_columns(batch.strip * batch.mask, batch.mask)
             aerial = self.model.aerial_columns(batch.tile)
-        scale = self.model.log_scale.clamp(1.5, 4.6).exp()
+        scale = self.model.log_scale.exp()
         volume = self.model.correlation(ground, aerial) * scale
         valid = apart(batch.place, self.options["apart"])
         further = self._remembered(ground, aerial, batch, scale)
@@ -93,6 +90,7 @@ class AzimuthMethod:
         turned = heading_nce(volume, valid, further=further)
         loss = self.options["aligned"] * aligned + turned
         descend(self.optimisers["model"], loss)
+        self.model.log_scale.data.clamp_(1.5, 4.6)  # here, where it can come back, not on its way into the loss
         found = volume.detach()[..., 0].argmax(1) == torch.arange(len(volume))
         best = volume.detach().amax(2).argmax(1) == torch.arange(len(volume))
         return {

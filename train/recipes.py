@@ -18,8 +18,8 @@ RECIPES: dict[str, Recipe] = {
         "matching: azimuth-structured descriptors, heading by circular correlation",
         "matching:AzimuthMethod",
         Settings(
-            "azimuth-world", steps=7750, batch=64, learning_rate=1.2e-3, restarts=(1400, 2200, 5000, 6500),
-            options={"offset": 1.4, "later": {"after": 2200, "narrow": 0.75, "lean": 2.0, "hard": 8}},
+            "azimuth-world", steps=4500, batch=64, learning_rate=2.5e-3,
+            options={"offset": 1.4, "later": {"after": 600, "narrow": 0.8, "lean": 2.0, "hard": 8}},
         ),
         {"steps": 4, "batch": 6, "options": {"worlds": 2, "memory": 8, "later": {"after": 1, "hard": 2}}},
         DENSE,
