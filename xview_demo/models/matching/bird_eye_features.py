@@ -62,7 +62,7 @@ class BirdEyeFeatures(BirdEyeCorrelation):
         spread: float = 14.0,
         headings: int = 72,
         calibration: tuple[float, float] = (0.03, 0.03),
-        fusion: tuple[float, float, float, float] = (0.5, 1.0, 0.03, 0.03),
+        fusion: tuple[float, float, float, float] = (3.0, 4.0, 0.03, 0.03),
     ) -> None:
         super().__init__(
             resolution=resolution, stride=2, reach=reach, heights=heights, spread=spread, headings=headings,
