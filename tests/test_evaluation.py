@@ -81,6 +81,14 @@ def test_the_temperature_is_recovered():
     assert evaluation.fit_temperature(scores, truth) == pytest.approx(0.1, rel=0.06)
 
 
+def test_what_is_always_right_is_not_taken_to_be_certain():
+    scores = np.random.default_rng(0).normal(0, 1, (48, 20))
+    truth = scores.argmax(1)
+    temperature = evaluation.fit_temperature(scores, truth)
+    mass = np.exp((scores - scores.max(1, keepdims=True)) / temperature)
+    assert (mass.max(1) / mass.sum(1)).mean() == pytest.approx(49 / 50, abs=2e-3)
+
+
 def test_frechet_distance_of_shifted_gaussians():
     a = np.random.default_rng(0).normal(size=(500, 3))
     assert frechet(a, a) == pytest.approx(0, abs=1e-6)

@@ -125,15 +125,24 @@ def model_of(model: Any, task: str) -> tuple[Any, str]:
 
 
 def fit_temperature(scores: np.ndarray, truth: np.ndarray) -> float:
-    """The temperature under which the softmax over scores (Q, N) gives the right items (Q,) the highest likelihood."""
+    """The temperature under which the softmax over scores (Q, N) gives the right items (Q,) the highest likelihood.
+
+    Where every right item has the highest score that would be none at all. Then it is the one under which the first
+    items' mean probability is what Laplace's rule of succession makes of Q hits in Q: (Q + 1) / (Q + 2).
+    """
     from scipy.optimize import minimize_scalar
 
     target = torch.from_numpy(np.asarray(truth))
     values = torch.from_numpy(np.asarray(scores, np.float64))
+    wanted = (len(target) + 1) / (len(target) + 2)
 
-    def loss(log_temperature: float) -> float:
+    def unlikely(log_temperature: float) -> float:
         return float(F.cross_entropy(values / np.exp(log_temperature), target))
 
+    def unwanted(log_temperature: float) -> float:
+        return abs(float((values / np.exp(log_temperature)).softmax(1).amax(1).mean()) - wanted)
+
+    loss = unwanted if torch.equal(values.argmax(1), target) else unlikely
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(2e-3), np.log(1.0)), method="bounded").x))
 
 

@@ -59,15 +59,15 @@ def judged(
 
 @torch.inference_mode()
 def calibrate_fusion(dense: Any, matcher: Any, protocol: Protocol | None = None, world: Any = None) -> dict[str, float]:
-    """Fit the temperatures of a dense matcher's re-ranking on validation worlds (100 queries, 1,000 tiles).
+    """Fit the temperatures of a dense matcher's re-ranking on validation worlds (200 queries, 2,000 tiles).
 
     The weights of the first matcher's score are left as they are.
     """
-    protocol = protocol or Protocol(first_seed=VALIDATION, worlds=20, queries=5, tiles=50, size=700.0)
+    protocol = protocol or Protocol(first_seed=VALIDATION, worlds=20, queries=10, tiles=100, size=700.0)
     first, second = describe(matcher, protocol, None, world), describe(dense, protocol, None, world)
     dense.calibrate_fusion(1.0, 1.0)
     fitted = []
-    for heading, most in (("known", len(first.north)), ("unknown", 50)):
+    for heading, most in (("known", len(first.north)), ("unknown", 100)):
         again = _judged_again(dense, search(matcher, first, heading), first, second, heading, most)
         fitted.append(fit_temperature(again.logits, again.truth))
     dense.calibrate_fusion(*fitted)
