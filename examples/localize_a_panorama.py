@@ -5,9 +5,9 @@
 Prints:
 
     212 tiles of 64 m, descriptors of 10752 numbers
-    1  score 0.…  … m away
-    2  score 0.…  … m away
-    3  score 0.…  … m away
+    1  score 1.…  … m away
+    2  score 1.…  … m away
+    3  score 1.…  … m away
     heading 40° (the file says 40°), confidence … %
     without the heading: rank 1 is … m away, heading …°
     wrote matches.png and matches.geojson
