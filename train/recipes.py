@@ -27,7 +27,7 @@ RECIPES: dict[str, Recipe] = {
     "azimuth-verifier-world": Recipe(
         "matching: judges pairs that azimuth-world finds, panorama and tile in one network",
         "verification:VerifierMethod",
-        Settings("azimuth-verifier-world", steps=3600, batch=16, learning_rate=1.5e-3, options={"colour": 0.7}),
+        Settings("azimuth-verifier-world", steps=2400, batch=16, learning_rate=2.5e-3, options={"colour": 0.7}),
         {"steps": 4, "batch": 3, "options": {"first": "tiny", "worlds": 2, "among": 4, "candidates": 3}},
         DENSE,
     ),

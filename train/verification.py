@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from train import augment
 from train.cache import Cache
 from train.data import apart, draw, images, neighbours
-from train.engine import Settings, descend
+from train.engine import Settings, descend, muon
 from train.pictures import fingerprint, open_array, tiny_model, unfinished
 from xview_demo import zoo
 from xview_demo.geometry import columns_within
@@ -56,10 +56,7 @@ class VerifierMethod:
         self.place = torch.from_numpy(np.array(cache["place"]))
         self.model = AzimuthVerifier(**settings.model).to(memory_format=torch.channels_last)
         self.modules: dict[str, torch.nn.Module] = {"model": self.model}
-        optimiser = torch.optim.AdamW(
-            self.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-        )
-        self.optimisers: dict[str, torch.optim.Optimizer] = {"model": optimiser}
+        self.optimisers: dict[str, torch.optim.Optimizer] = {"model": muon(self.model, settings)}
 
     def batch(self, generator: Generator) -> VerifierBatch:
         """Queries that all show as much, each turned by a random angle, and tiles each with its own colours."""
