@@ -57,8 +57,8 @@ LIMITS: dict[str, str] = {
     "azimuth-verifier-world": (
         "It does not search: a tile that is not among the first fifty is not found, nor is another heading or place "
         "than the first matcher's. Trained on worlds only, whose looks it knows better than a photograph's: on real "
-        "pairs it is right as often as the first matcher alone, `bird-eye-features-world`, the demo's judge, twice as "
-        "often."
+        "pairs it is right as often as that first matcher alone; of unknown heading, `bird-eye-features-world`, the "
+        "demo's judge, is right more often."
     ),
     "bird-eye-features-world": (
         "It compares what lies within 24 m of the camera on flat ground; the camera may be 3.2 m off the tile's "
