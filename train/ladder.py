@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from train import augment
 from train.cache import Cache
 from train.data import apart, draw, images, neighbours, pairs
-from train.engine import Settings, descend
+from train.engine import Settings, descend, muon
 from train.losses import triplet_margin, weighted_soft_margin
 from train.pictures import fingerprint, pictures, tiny_model, with_helpers
 from xview_demo import zoo
@@ -48,7 +48,7 @@ class LadderMethod:
     Options: `worlds` per batch, `apart` (metres between places that count as different), `offset` (metres) and `scale`
     of the tile, `colour` (strength), `alpha` (of the soft margin), `size` (pixels of a tile's and a synthetic view's
     side), `reduce` (pixels of a strip averaged into one), `helpers` ("bundled", or "tiny" for random ones in smoke
-    runs).
+    runs), `muon` (move the layers by Muon, not by AdamW, all at one rate).
     """
 
     averaged = "model"
@@ -57,7 +57,7 @@ class LadderMethod:
         self.cache, self.settings = cache, settings
         self.options: dict[str, Any] = {
             "worlds": 4, "apart": 12.0, "offset": 3.0, "scale": 0.05, "colour": 0.7, "alpha": 10.0, "size": 128,
-            "reduce": 2, "helpers": "bundled",
+            "reduce": 2, "helpers": "bundled", "muon": False,
         }  # fmt: skip
         self.options |= settings.options
         self.tiny = self.options["helpers"] == "tiny"
@@ -65,7 +65,11 @@ class LadderMethod:
         self.modules: dict[str, nn.Module] = {"model": self.model}
         self.made = pictures(cache, with_helpers(self.model, self.tiny), self.needs(), int(self.options["size"]))
         groups = [group | {"weight_decay": settings.weight_decay} for group in self.groups()]
-        self.optimisers: dict[str, torch.optim.Optimizer] = {"model": torch.optim.AdamW(groups, settings.learning_rate)}
+        self.optimisers: dict[str, torch.optim.Optimizer] = {
+            "model": muon(self.model, settings)
+            if self.options["muon"]
+            else torch.optim.AdamW(groups, settings.learning_rate)
+        }
 
     def build(self) -> AlignedMatcher:
         """The model, before training."""

@@ -28,7 +28,7 @@ def _recipe(
     chosen: dict[str, Any] = {"steps": 1600, "batch": 48, "learning_rate": 1e-3, **given}
     settings = Settings(name, model=model, options=options or {}, **chosen)
     tiny = {key: value for key, value in get(name).tiny.items() if key != "joint"}
-    small = {key: value for key, value in (options or {}).items() if isinstance(value, str)}
+    small = {key: value for key, value in (options or {}).items() if isinstance(value, (str, bool))}
     smoke = {"steps": 3, "batch": 4, "model": tiny, "options": {**small, "worlds": 2, "size": 32, "helpers": "tiny"}}
     return Recipe(SUMMARIES[name], f"ladder:{method}", settings, smoke, compressed=compressed)
 
@@ -52,7 +52,7 @@ LADDER: dict[str, Recipe] = {
     ),
     "gasc-fusion-world": _recipe(
         "gasc-fusion-world", "GascFusionMethod",
-        VGG | {"layers": (16, "M", 32, "M", 64, "M", 96, 96, "M", 48), "cells": 4, "hidden": (128, 128)}, steps=4600,
-        compressed=True,
+        VGG | {"layers": (16, "M", 32, "M", 64, "M", 96, 96, "M", 48), "cells": 4}, {"muon": True}, steps=2400,
+        learning_rate=3e-3, compressed=True,
     ),
 }  # fmt: skip
