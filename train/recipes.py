@@ -50,8 +50,8 @@ RECIPES: dict[str, Recipe] = {
         "segmentation of aerial tiles: U-Net, ResNet-18",
         "segmentation:SegmentationMethod",
         Settings(
-            "unet-aerial-world", steps=15_400, batch=16, learning_rate=1e-3, restarts=(6000, 12_600),
-            model={"view": "aerial"}, options={"crop": 160, "scale": 0.1, "colour": 0.2, "exact": 6000},
+            "unet-aerial-world", steps=6000, batch=16, learning_rate=5e-3, model={"view": "aerial"},
+            options={"crop": 160, "scale": 0.1, "colour": 0.2, "exact": 2500, "muon": True},
         ),  # fmt: skip
         {"steps": 4, "batch": 2, "options": {"exact": 2}},
         DENSE,

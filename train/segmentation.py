@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from train import augment
 from train.cache import Cache
 from train.data import class_shares, images, labels, rarity
-from train.engine import Settings, descend, step_of
+from train.engine import Settings, descend, muon, step_of
 from xview_demo.models.segmentation.unet import UNetSegmenter
 
 Batch = tuple[Tensor, Tensor, Tensor | None]
@@ -21,7 +21,8 @@ class SegmentationMethod:
     Options: `crop` (columns of a strip, or side of a tile, in pixels), `rows` (of a strip), `colour` (strength),
     `dice` (weight), `balance` (power of the inverse frequency that weighs a class), `scale` (relative, of a tile),
     `exact` (step from which the tiles of every second batch are cut along their pixels, turned by quarters alone and
-    not roughened, so that outlines are learned as they are), `imagenet` (start the encoder from ImageNet's weights).
+    not roughened, so that outlines are learned as they are), `imagenet` (start the encoder from ImageNet's weights),
+    `muon` (move the layers by Muon, not by AdamW).
     """
 
     averaged = "model"
@@ -37,13 +38,17 @@ class SegmentationMethod:
             "balance": 0.25,
             "exact": settings.steps,
             "imagenet": False,
+            "muon": False,
         } | settings.options
         self.model = UNetSegmenter(**settings.model).to(memory_format=torch.channels_last)
         if self.options["imagenet"]:
             self.model.unet.start_from_imagenet()
         self.modules: dict[str, torch.nn.Module] = {"model": self.model}
-        optimiser = torch.optim.AdamW(
-            self.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        decay = settings.weight_decay
+        optimiser = (
+            muon(self.model, settings)
+            if self.options["muon"]
+            else torch.optim.AdamW(self.model.parameters(), settings.learning_rate, weight_decay=decay)
         )
         self.optimisers: dict[str, torch.optim.Optimizer] = {"model": optimiser}
         shares = class_shares(cache, f"{self.model.view}_labels")
