@@ -119,9 +119,7 @@ LIMITS: dict[str, str] = {
     "unet-ground-world": "The world's looks are simpler than a photograph's: expect coarse classes on real pictures.",
     "unet-aerial-world": (
         "The world's looks are simpler than a photograph's: expect coarse classes on real pictures. Sand, soil and "
-        "gravel of deserts are often taken for one another. Trained in parts: the first 6,000 steps saw every third "
-        "picture only, and classes of an earlier world, which named fences and poles half a metre wide; Adam's moments "
-        "began anew after them. To step 12,600 every later batch was cut along its pixels, not every second one."
+        "gravel of deserts are often taken for one another."
     ),
     "depth-world": (
         "Metres assume a camera 1.6–3 m above the ground; thin things and glass are often wrong. What may be sky or a "

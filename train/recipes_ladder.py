@@ -52,7 +52,7 @@ LADDER: dict[str, Recipe] = {
     ),
     "gasc-fusion-world": _recipe(
         "gasc-fusion-world", "GascFusionMethod",
-        VGG | {"layers": (16, "M", 32, "M", 64, "M", 96, 96, "M", 48), "cells": 4}, {"muon": True}, steps=2400,
-        learning_rate=3e-3, compressed=True,
+        VGG | {"layers": (16, "M", 32, "M", 64, "M", 96, 96, "M", 48), "cells": 4, "hidden": (512, 256)},
+        {"muon": True}, learning_rate=3e-3, compressed=True,
     ),
 }  # fmt: skip
