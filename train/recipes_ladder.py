@@ -48,7 +48,8 @@ LADDER: dict[str, Recipe] = {
     "joint-fusion-vgg-world": _recipe(
         "joint-fusion-vgg-world", "JointFusionVGGMethod",
         # the global average keeps of the layout what the last layers, which see all of it, have put into channels
-        VGG | {"layers": (16, "M", 32, "M", 64, "M", 96, "M", 128, "M", 160, "M", 160)}, steps=4000, compressed=True,
+        VGG | {"layers": (16, "M", 32, "M", 64, "M", 96, "M", 128, "M", 160, "M", 160)}, {"muon": True},
+        learning_rate=3e-3, compressed=True,
     ),
     "gasc-fusion-world": _recipe(
         "gasc-fusion-world", "GascFusionMethod",
