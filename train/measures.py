@@ -66,7 +66,8 @@ LIMITS: dict[str, str] = {
     ),
     "mst-world": (
         "Trained with the heading known to about a degree and the camera at most 20 m off the tile's centre; an "
-        "unknown heading is searched among 24. Coverage is right on such worlds, not promised elsewhere."
+        "unknown heading is searched among 24. Coverage is right on such worlds, not promised elsewhere. It started "
+        "from the `unet-aerial-world` before the bundled one."
     ),
     "featup-world": "Those of mst-world.",
     "segformer-world": "The world's looks are simpler than a photograph's: expect coarse classes on real pictures.",
