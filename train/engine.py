@@ -87,17 +87,22 @@ def step_of(generator: torch.Generator, seed: int) -> int:
     return generator.initial_seed() - seed * 1_000_003
 
 
+def decaying(module: nn.Module, settings: Settings) -> list[dict[str, Any]]:
+    """What a module learns, in two groups: layers, whose weights decay, then norms and biases, which do not."""
+    learned = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in learned if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in learned if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+
+
 def muon(module: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     """Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/): each layer's momentum, orthogonalised.
 
     Steps as long as AdamW's (Liu et al. 2025, https://arxiv.org/abs/2502.16982), so that one learning rate serves both:
     AdamW moves norms and biases, which do not decay.
     """
-    groups = [
-        {"params": [p for p in module.parameters() if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in module.parameters() if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return Muon(groups, settings.learning_rate, nesterov=True)
+    return Muon(decaying(module, settings), settings.learning_rate, nesterov=True)
 
 
 def descend(optimiser: torch.optim.Optimizer, loss: torch.Tensor, clip: float | None = 5.0) -> None:

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from train import augment
 from train.cache import Cache
 from train.data import images, labels
-from train.engine import Settings, descend
+from train.engine import Settings, decaying, descend
 from xview_demo import zoo
 from xview_demo.classes import BUILDING, LANDCOVER_OF_CLASSES
 from xview_demo.geometry.sightline import sightline_maps
@@ -85,9 +85,7 @@ class PositionMethod:
         self.options = defaults | settings.options
         self.model = self._build()
         self.modules: dict[str, nn.Module] = {"model": self.model}
-        learned = [p for p in self.model.parameters() if p.requires_grad]
-        decay, plain = [p for p in learned if p.dim() > 1], [p for p in learned if p.dim() <= 1]
-        groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        groups = decaying(self.model, settings)
         self.optimisers: dict[str, torch.optim.Optimizer] = {"model": torch.optim.AdamW(groups, settings.learning_rate)}
         slack = (cache.config.tile_metres - self.model.metres) / 2
         self.slack = max(0.0, slack)

@@ -12,7 +12,7 @@ from train import augment
 from train.cache import Cache
 from train.data import class_shares, images, labels, rarity
 from train.diffusion import Pace
-from train.engine import Settings, cosine, descend, settle
+from train.engine import Settings, cosine, decaying, descend, settle
 from train.pictures import tiny_model
 from train.segmentation import SegmentationMethod
 from xview_demo import zoo
@@ -46,9 +46,7 @@ class SegFormerMethod:
         self.model = self._build()
         self.pace = Pace(int(self.options["epoch"]))
         self.modules: dict[str, torch.nn.Module] = {"model": self.model, "pace": self.pace}
-        decay = [p for p in self.model.parameters() if p.dim() > 1]
-        plain = [p for p in self.model.parameters() if p.dim() <= 1]
-        groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        groups = decaying(self.model, settings)
         self.optimisers: dict[str, torch.optim.Optimizer] = {"model": torch.optim.AdamW(groups, settings.learning_rate)}
         self.dice = smp.losses.DiceLoss("multiclass", ignore_index=IGNORE, smooth=1.0)
         self.chances, self.weights = {}, {}
