@@ -40,9 +40,8 @@ def render_overhead(
     label = look_up(scene.labels, look_up(scene.cover, index).int()).masked_fill(covered, VEGETATION)
     height = torch.where(covered, crown, solid) - look_up(scene.ground, index)
     grain = look_up(scene.grain, material).masked_fill(covered, 0.3)
-    texel = ((y * 7).floor().int() % 512) * 512 + (x * 7).floor().int() % 512
     sharp = max(0.0, 1 - metres / pixels)
-    colour = colour * (1 + 0.35 * sharp * grain * look_up(scene.noise, texel))[:, None]
+    colour = colour * (1 + 0.35 * sharp * grain * scene.texture(x * 7, y * 7))[:, None]
     if side is not None:
         colour = _walls_in_sight(scene, colour, index, side & ~covered)
     return colour.clamp(0, 1), label, height
@@ -81,6 +80,6 @@ def _under_leaning_sight(
 
 def _walls_in_sight(scene: Scene, colour: Tensor, index: Tensor, side: Tensor) -> Tensor:
     """Paint the façades that a leaning line of sight shows, a little darker than in full light."""
-    wall = look_up(scene.buildings[:, B["wall_r"] : B["wall_b"] + 1].contiguous(), look_up(scene.instance, index))
-    wall = torch.where(wall.sum(-1, keepdim=True) > 0, wall * 0.72, colour.permute(0, 2, 3, 1) * 0.8)
-    return torch.where(side[:, None], wall.permute(0, 3, 1, 2), colour)
+    wall = look_up(scene.buildings[B["wall_r"] : B["wall_b"] + 1], look_up(scene.instance, index)).transpose(0, 1)
+    wall = torch.where(wall.sum(1, keepdim=True) > 0, wall * 0.72, colour * 0.8)
+    return torch.where(side[:, None], wall, colour)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .appearance import light, sun_vector
-from .facade import enter_walls, roof_edge, shade_walls
+from .facade import Walls, enter_walls, roof_edge, shade_walls
 from .materials import MATERIAL_ID
 from .scene import LEVELS, NOTHING, Scene, look_up, mip_offset
 
@@ -106,8 +106,8 @@ class _March:
     distance: Tensor
     height: Tensor  # (N, K) tops along each ray
     index: Tensor  # (N, K) flat raster index
-    solid: Tensor  # (N, H) int64 first sample that reaches the row, K where none does
-    crown: Tensor  # (N, H) int64 first crown sample over the row, K where none is
+    solid: Tensor  # (N·H,) int32 first sample that reaches the pixel, K where none does
+    crown: Tensor  # (N·H,) int32 first crown sample over the pixel, K where none is
 
 
 def _march(scene: Scene, rays: Rays) -> _March:
@@ -120,9 +120,9 @@ def _march(scene: Scene, rays: Rays) -> _March:
     height = look_up(scene.height, index)
     tangent = (height - rays.height[:, None, None]) / distance
     horizon = torch.cummax(tangent.view(-1, samples), -1).values
-    solid = torch.searchsorted(horizon, rays.tangent.reshape(-1, rows).contiguous())
+    solid = torch.searchsorted(horizon, rays.tangent.reshape(-1, rows).contiguous(), out_int32=True)
     crown = _first_crown(scene, rays, distance, index)
-    return _March(distance, height.view(-1, samples), index.view(-1, samples), solid, crown)
+    return _March(distance, height.view(-1, samples), index.view(-1, samples), solid.view(-1), crown.view(-1))
 
 
 def _first_crown(scene: Scene, rays: Rays, distance: Tensor, index: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ def _first_crown(scene: Scene, rays: Rays, distance: Tensor, index: Tensor) -> T
     top = look_up(scene.canopy, index)
     hanging = (top > NOTHING).view(-1).nonzero()[:, 0]
     if not len(hanging):
-        return torch.full((batch * columns, rows), samples, device=top.device)
+        return torch.full((batch * columns, rows), samples, dtype=torch.int32, device=top.device)
     ray, sample = torch.div(hanging, samples, rounding_mode="floor"), hanging % samples
     eye = look_up(rays.height, torch.div(ray, columns, rounding_mode="floor"))
     away = look_up(distance, sample)
@@ -154,7 +154,7 @@ def _first_crown(scene: Scene, rays: Rays, distance: Tensor, index: Tensor) -> T
         torch.minimum(target, source, out=target)
         if half < rows:
             torch.minimum(target[:, half:], source[:, : rows - half], out=target[:, half:])
-    return table[0].long()
+    return table[0]
 
 
 def _render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
@@ -162,64 +162,77 @@ def _render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
     march = _march(scene, rays)
     samples = len(march.distance)
     pixels = _Pixels.of(rays)
-    colour = torch.empty(len(pixels.tangent), 3, device=pixels.tangent.device)
+    colour = torch.empty(3, len(pixels.tangent), device=pixels.tangent.device)
     depth = torch.full_like(pixels.tangent, math.inf)
     label = torch.full_like(pixels.tangent, SKY, dtype=torch.uint8)
 
     skyline = look_up(scene.backdrop, (pixels.azimuth * (360 / math.pi)).int() % 720)
-    open_sky = march.solid.view(-1) == samples
-    far = open_sky & (pixels.tangent < skyline)
+    below = (rays.tangent.view(-1, rows) < skyline[:, None]).view(-1)
     crown_at = _crown_hits(scene, march, pixels)
-    above = (open_sky & ~far & (crown_at.view(-1) == samples)).nonzero()[:, 0]
-    colour[above] = sky_colour(scene, look_up(pixels.azimuth, above), look_up(pixels.tangent, above))
+    open_sky = march.solid == samples
+    far, crowned = open_sky & below, crown_at < march.solid
+    above = (open_sky & ~below & ~crowned).nonzero()[:, 0]
+    sky = sky_colour(scene, look_up(pixels.azimuth, look_up(pixels.ray, above)), look_up(pixels.tangent, above))
+    _put(colour, above, sky)
     beyond = far.nonzero()[:, 0]
-    colour[beyond] = _far_colour(scene, look_up(pixels.azimuth, beyond))
-    depth[beyond], label[beyond] = FAR, VEGETATION
-    solid = ((march.solid < samples) & (crown_at >= march.solid.clamp(max=samples))).view(-1)
-    _draw_solid(scene, march, pixels, solid.nonzero()[:, 0], rays, colour, depth, label)
-    _draw_crowns(
-        scene, march, pixels, (crown_at < march.solid).view(-1).nonzero()[:, 0], crown_at, colour, depth, label
-    )
+    _put(colour, beyond, _far_colour(scene, look_up(pixels.azimuth, look_up(pixels.ray, beyond))))
+    depth.masked_fill_(far, FAR)
+    label.masked_fill_(far, VEGETATION)
+    solid = (~open_sky & ~crowned).nonzero()[:, 0]
+    _draw_solid(scene, march, pixels, solid, rays.pixel, colour, depth, label)
+    _draw_crowns(scene, march, pixels, crowned.nonzero()[:, 0], crown_at, colour, depth, label)
 
     colour = _haze(scene, colour, depth)
     shape = (batch, columns, rows)
     ray_depth = depth * torch.sqrt(1 + pixels.tangent**2)
     ray_depth = torch.where(depth == FAR, depth, ray_depth)
     return (
-        colour.view(*shape, 3).permute(0, 3, 2, 1).contiguous(),
+        colour.view(3, *shape).permute(1, 0, 3, 2).contiguous(),
         ray_depth.view(shape).transpose(1, 2).contiguous(),
         label.view(shape).transpose(1, 2).contiguous(),
     )
 
 
+def _put(target: Tensor, at: Tensor, values: Tensor) -> None:
+    """Write values (N,) or (C, N) into the pixels `at` of a flat picture (P,) or (C, P)."""
+    target.scatter_(-1, at.expand(values.shape), values)
+
+
 @dataclass
 class _Pixels:
-    """Flat (B·W·H,) description of every pixel's ray; column n = pixel // H."""
+    """The P = B·W·H pixels of a picture, flat, and the N = B·W columns that they stand in."""
 
-    east: Tensor
+    tangent: Tensor  # (P,)
+    ray: Tensor  # (P,) int32, a pixel's column
+    east: Tensor  # (N,) as the rest
     north: Tensor
     height: Tensor
     azimuth: Tensor
-    tangent: Tensor
-    rows: int
 
     @staticmethod
     def of(rays: Rays) -> "_Pixels":
-        shape = rays.tangent.shape
-        east, north, height = (t[:, None, None].expand(shape).reshape(-1) for t in (rays.east, rays.north, rays.height))
-        azimuth = torch.remainder(rays.azimuth[..., None].expand(shape).reshape(-1), 2 * math.pi)
-        return _Pixels(east, north, height, azimuth, rays.tangent.reshape(-1), shape[-1])
+        batch, columns, rows = rays.tangent.shape
+        east, north, height = (t.repeat_interleave(columns) for t in (rays.east, rays.north, rays.height))
+        azimuth = torch.remainder(rays.azimuth.reshape(-1), 2 * math.pi)
+        ray = torch.arange(batch * columns, dtype=torch.int32, device=east.device).repeat_interleave(rows)
+        return _Pixels(rays.tangent.reshape(-1), ray, east, north, height, azimuth)
 
 
 def _draw_solid(
-    scene: Scene, march: _March, pixels: _Pixels, at: Tensor, rays: Rays, colour: Tensor, depth: Tensor, label: Tensor
+    scene: Scene,
+    march: _March,
+    pixels: _Pixels,
+    at: Tensor,
+    pixel: float,
+    colour: Tensor,
+    depth: Tensor,
+    label: Tensor,
 ) -> None:
     """Ground, roofs, walls and other solid things at the pixels `at`, written in place."""
-    tangent, eye, azimuth = (look_up(t, at) for t in (pixels.tangent, pixels.height, pixels.azimuth))
-    sine, cosine = torch.sin(azimuth), torch.cos(azimuth)
-    origin_east, origin_north = look_up(pixels.east, at), look_up(pixels.north, at)
-    sample = look_up(march.solid.view(-1), at)
-    along = at // pixels.rows * len(march.distance) + sample
+    ray, tangent, sample = (look_up(t, at) for t in (pixels.ray, pixels.tangent, march.solid))
+    column = pixels.east, pixels.north, pixels.height, torch.sin(pixels.azimuth), torch.cos(pixels.azimuth)
+    origin_east, origin_north, eye, sine, cosine = (look_up(t, ray) for t in column)
+    along = ray * len(march.distance) + sample
     first = sample == 0
     reached = look_up(march.distance, sample)
     reached_before = look_up(march.distance, (sample - 1).clamp(min=0))
@@ -239,31 +252,28 @@ def _draw_solid(
     candidate_reached = look_up(reached, candidate)
     near = (walls.distance - candidate_reached).abs() < 2.5 * scene.resolution + 0.03 * candidate_reached
     is_wall = near & (wall_height <= roof_edge(walls) + 0.05)
-    distance[candidate] = torch.where(is_wall, walls.distance, candidate_reached)
+    _put(distance, candidate, torch.where(is_wall, walls.distance, candidate_reached))
 
     east, north = origin_east + distance * sine, origin_north + distance * cosine
     here = torch.where(step, hit_index, scene.index(east, north))
     material = look_up(scene.material, here).int()
-    seen = _ground_colour(scene, east, north, distance, tangent, material, rays.pixel)
+    seen = _ground_colour(scene, east, north, distance, tangent, material, pixel)
     upright = step & (instance == 0)
-    seen = seen * (1 - 0.14 * upright.float())[:, None]
+    seen = seen * (1 - 0.14 * upright.float())
     chosen = is_wall.nonzero()[:, 0]
     picked = candidate[chosen]
-    for name in ("distance", "u", "v", "end", "normal_east", "normal_north", "rows"):
-        setattr(walls, name, getattr(walls, name).index_select(0, chosen))
-    pixel = torch.full_like(walls.distance, rays.pixel)
-    seen[picked] = shade_walls(
-        scene, walls, look_up(wall_height, chosen), look_up(east, picked), look_up(north, picked), pixel
-    )
-    colour[at] = seen
-    depth[at] = distance
-    label[at] = look_up(scene.labels, material)
+    walls = Walls(**{name: look_up(value, chosen) for name, value in vars(walls).items()})
+    lit = shade_walls(scene, walls, look_up(wall_height, chosen), look_up(east, picked), look_up(north, picked), pixel)
+    _put(seen, picked, lit)
+    _put(colour, at, seen)
+    _put(depth, at, distance)
+    _put(label, at, look_up(scene.labels, material))
 
 
 def _ground_colour(
     scene: Scene, east: Tensor, north: Tensor, distance: Tensor, tangent: Tensor, material: Tensor, pixel: float
 ) -> Tensor:
-    """(N, 3) lit colour of solid tops: mip-mapped raster along the ray's footprint, plus fine grain near the eye."""
+    """(3, N) lit colour of solid tops: mip-mapped raster along the ray's footprint, plus fine grain near the eye."""
     size = scene.size
     across = distance * pixel
     along = across * torch.sqrt(1 + tangent**2) / tangent.abs().clamp(min=0.02)
@@ -276,30 +286,25 @@ def _ground_colour(
     y = ((scene.half - north) / scene.resolution / shrink).clamp_(min=0.5)
     x, y = torch.minimum(x, side - 0.5) + offset, torch.minimum(y, side - 0.5)
     grid = torch.stack([x / size - 1, y / size * 2 - 1], -1)
-    colour = F.grid_sample(scene.atlas, grid[None, :, None], align_corners=False)[0, :, :, 0].T
-    texel = ((north * 16).floor().int() % 512) * 512 + (east * 16).floor().int() % 512
-    near = look_up(scene.noise, texel) * (1 - distance / 22).clamp(0, 1) * 0.8
-    coarse = ((north * 3).floor().int() % 512) * 512 + (east * 3).floor().int() % 512
-    middle = look_up(scene.noise, coarse) * (1 - distance / 70).clamp(0, 1) * 0.5
-    return colour * (1 + look_up(scene.grain, material) * (near + middle)).clamp(0.5, 1.5)[:, None]
+    colour = F.grid_sample(scene.atlas, grid[None, :, None], align_corners=False)[0, :, :, 0]
+    near = scene.texture(east * 16, north * 16) * (1 - distance / 22).clamp(0, 1) * 0.8
+    middle = scene.texture(east * 3, north * 3) * (1 - distance / 70).clamp(0, 1) * 0.5
+    return colour * (1 + look_up(scene.grain, material) * (near + middle)).clamp(0.5, 1.5)
 
 
 def _crown_hits(scene: Scene, march: _March, pixels: _Pixels) -> Tensor:
-    """(N, H) first crown sample kept after leaf gaps, K where none: thin crowns let rays through."""
+    """(P,) first crown sample kept after leaf gaps, K where none: thin crowns let rays through."""
     samples = len(march.distance)
-    crown = march.crown
-    at = (crown.view(-1) < samples).nonzero()[:, 0]
-    sample = look_up(crown.view(-1), at)
-    tree = look_up(scene.crown, look_up(march.index.view(-1), at // pixels.rows * samples + sample))
-    density = look_up(scene.crowns[:, 3].contiguous(), tree)
+    at = (march.crown < samples).nonzero()[:, 0]
+    ray, sample = look_up(pixels.ray, at), look_up(march.crown, at)
+    tree = look_up(scene.crown, look_up(march.index.view(-1), ray * samples + sample))
     distance = look_up(march.distance, sample)
-    height = look_up(pixels.height, at) + look_up(pixels.tangent, at) * distance
-    side = (look_up(pixels.azimuth, at) * distance * 8).int()
-    leaf = look_up(scene.noise, ((height * 8).floor().int() % 512) * 512 + side % 512)
-    gap = 0.5 + 0.5 * torch.erf(leaf * 0.7071) > density
-    kept = crown.clone().view(-1)
-    kept[at[gap]] = samples
-    return kept.view_as(crown)
+    height = look_up(pixels.height, ray) + look_up(pixels.tangent, at) * distance
+    leaf = scene.texture(look_up(pixels.azimuth, ray) * distance * 8, height * 8)
+    gap = 0.5 + 0.5 * torch.erf(leaf * 0.7071) > look_up(scene.crowns[3], tree)
+    kept = march.crown.clone()
+    _put(kept, at, sample.masked_fill(gap, samples))
+    return kept
 
 
 def _draw_crowns(
@@ -313,11 +318,11 @@ def _draw_crowns(
     label: Tensor,
 ) -> None:
     """Tree crowns at the pixels `at`, written in place: clumps of leaves, lit from the sun's side and from above."""
-    sample = look_up(crown_at.view(-1), at)
-    index = look_up(march.index.view(-1), at // pixels.rows * len(march.distance) + sample)
-    distance, azimuth = look_up(march.distance, sample), look_up(pixels.azimuth, at)
-    height = look_up(pixels.height, at) + look_up(pixels.tangent, at) * distance
-    leaves = look_up(scene.crowns, look_up(scene.crown, index))[:, :3]
+    ray, sample = look_up(pixels.ray, at), look_up(crown_at, at)
+    index = look_up(march.index.view(-1), ray * len(march.distance) + sample)
+    distance, azimuth = look_up(march.distance, sample), look_up(pixels.azimuth, ray)
+    height = look_up(pixels.height, ray) + look_up(pixels.tangent, at) * distance
+    leaves = look_up(scene.crowns[:3], look_up(scene.crown, index))
     top, base = look_up(scene.canopy, index), look_up(scene.canopy_base, index)
     inside = ((height - base) / (top - base).clamp(min=0.3)).clamp(0, 1)
     x, y, z = sun_vector(scene.moment)
@@ -325,49 +330,50 @@ def _draw_crowns(
     shade = 1 - ((look_up(scene.ceiling, index) - height) / 2).clamp(0, 1)
     lit = shade * (0.6 + 0.4 * from_sun + 0.5 * inside).clamp(0, 1.35)
     side = azimuth * distance
-    clump = look_up(scene.noise, ((height * 4).floor().int() % 512) * 512 + (side * 4).floor().int() % 512)
-    fine = look_up(scene.noise, ((height * 11).floor().int() % 512) * 512 + (side * 11).floor().int() % 512)
+    clump, fine = scene.texture(side * 4, height * 4), scene.texture(side * 11, height * 11)
     rough = 1 + 0.16 * clump + 0.14 * fine * (1 - distance / 60).clamp(0, 1)
     brightness = light(lit, 0.68 + 0.32 * inside, scene.moment) * rough.clamp(0.35, 1.6)
-    colour[at] = (leaves * brightness[:, None]).clamp(0, 1)
-    depth[at] = distance
-    label[at] = VEGETATION
+    _put(colour, at, (leaves * brightness).clamp(0, 1))
+    _put(depth, at, distance)
+    label.scatter_(0, at, VEGETATION)
+
+
+def _colour(scene: Scene, red: float, green: float, blue: float) -> Tensor:
+    """(3, 1) on the scene's device."""
+    return torch.tensor([red, green, blue], device=scene.atlas.device)[:, None]
 
 
 def _sun_tint(scene: Scene) -> Tensor:
     warmth = scene.moment.warmth
-    return torch.tensor([1 + 0.04 * warmth, 1.0, 1 - 0.04 * warmth], device=scene.atlas.device)
+    return _colour(scene, 1 + 0.04 * warmth, 1.0, 1 - 0.04 * warmth)
 
 
 def _horizon_colour(scene: Scene) -> Tensor:
-    clear = torch.tensor([0.80, 0.86, 0.92], device=scene.atlas.device)
-    grey = torch.tensor([0.80, 0.81, 0.83], device=scene.atlas.device)
+    clear, grey = _colour(scene, 0.80, 0.86, 0.92), _colour(scene, 0.80, 0.81, 0.83)
     return ((1 - scene.moment.overcast) * clear + scene.moment.overcast * grey) * _sun_tint(scene)
 
 
 def _far_colour(scene: Scene, azimuth: Tensor) -> Tensor:
-    """(N, 3) hills and tree lines beyond the ray's reach, half lost in the haze."""
-    green = scene.colours[MATERIAL_ID["broadleaf"]] * 0.8
-    texel = (azimuth * 300).int() % 512
-    rough = 1 + 0.08 * look_up(scene.noise, texel)
-    return (0.5 * green + 0.5 * _horizon_colour(scene)) * rough[:, None]
+    """(3, N) hills and tree lines beyond the ray's reach, half lost in the haze."""
+    green = scene.colours[:, MATERIAL_ID["broadleaf"], None] * 0.8
+    rough = 1 + 0.08 * look_up(scene.noise, (azimuth * 300).int() & 511)
+    return (0.5 * green + 0.5 * _horizon_colour(scene)) * rough
 
 
 def sky_colour(scene: Scene, azimuth: Tensor, tangent: Tensor) -> Tensor:
-    """(N, 3) sky: horizon to zenith gradient, glow about the sun, clouds on a plane overhead."""
+    """(3, N) sky: horizon to zenith gradient, glow about the sun, clouds on a plane overhead."""
     moment = scene.moment
     sine = tangent / torch.sqrt(1 + tangent**2)
     up = sine.clamp(0, 1)
-    device = tangent.device
-    zenith = torch.tensor([0.30, 0.50, 0.80], device=device) * (1 - moment.overcast)
-    zenith = (zenith + moment.overcast * torch.tensor([0.68, 0.71, 0.75], device=device)) * _sun_tint(scene)
-    blend = (up**0.55)[:, None]
+    zenith = _colour(scene, 0.30, 0.50, 0.80) * (1 - moment.overcast)
+    zenith = (zenith + moment.overcast * _colour(scene, 0.68, 0.71, 0.75)) * _sun_tint(scene)
+    blend = up**0.55
     colour = _horizon_colour(scene) * (1 - blend) + zenith * blend
     x, y, z = sun_vector(moment)
     flat = torch.sqrt(1 - sine**2)
     toward = (torch.sin(azimuth) * x + torch.cos(azimuth) * y) * flat + sine * z
     glow = (toward.clamp(min=0) ** 60 * 0.5 + toward.clamp(min=0) ** 6 * 0.12) * (1 - 0.7 * moment.overcast)
-    colour = colour + glow[:, None]
+    colour = colour + glow
     reach = 1 / (up + 0.12)
     cloud = torch.zeros_like(up)
     noise = scene.noise.view(1, 1, 512, 512)
@@ -381,12 +387,12 @@ def sky_colour(scene: Scene, azimuth: Tensor, tangent: Tensor) -> Tensor:
         * (up / 0.15).clamp(0, 1)
         * min(1.0, moment.clouds * 2)
     )
-    cloudy = (0.93 - 0.22 * moment.overcast + 0.035 * cloud)[:, None] * _sun_tint(scene)
-    colour = colour * (1 - 0.85 * cover[:, None]) + 0.85 * cover[:, None] * cloudy
+    cloudy = (0.93 - 0.22 * moment.overcast + 0.035 * cloud) * _sun_tint(scene)
+    colour = colour * (1 - 0.85 * cover) + 0.85 * cover * cloudy
     return colour.clamp(0, 1)
 
 
 def _haze(scene: Scene, colour: Tensor, depth: Tensor) -> Tensor:
     veil = 1 - torch.exp(-depth.clamp(max=REACH) / scene.moment.haze)
-    veil = torch.where(torch.isinf(depth), torch.zeros_like(veil), veil)[:, None]
+    veil = torch.where(torch.isinf(depth), torch.zeros_like(veil), veil)
     return colour * (1 - veil) + _horizon_colour(scene) * veil

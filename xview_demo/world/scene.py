@@ -40,11 +40,11 @@ class Scene:
     ceiling: Tensor  # (S·S,) shadow ceiling
     atlas: Tensor  # (1, 3, S, 2 S) lit colours of solid tops, mip level l beside level l − 1
     overhead: Tensor  # (1, 3, S, S) lit colours seen from straight above, crowns included
-    buildings: Tensor  # (N + 1, columns) row 0 unused
-    crowns: Tensor  # (T + 1, 4) colour and leaf density, row 0 unused
+    buildings: Tensor  # (columns, N + 1) number 0 unused
+    crowns: Tensor  # (4, T + 1) colour and leaf density, number 0 unused
     labels: Tensor  # (materials,) uint8 class of each material
     grain: Tensor  # (materials,) texture strength
-    colours: Tensor  # (materials, 3)
+    colours: Tensor  # (3, materials)
     noise: Tensor  # (512·512,) fine texture
     backdrop: Tensor  # (720,) tangent of the far skyline's elevation by azimuth
 
@@ -59,11 +59,15 @@ class Scene:
         row = ((self.half - north) / self.resolution).clamp_(0, self.size - 1).int()
         return row.mul_(self.size).add_(column)
 
+    def texture(self, x: Tensor, y: Tensor) -> Tensor:
+        """The fine texture, repeated, at positions in its pixels."""
+        return look_up(self.noise, ((y.floor().int() & 511) << 9) + (x.floor().int() & 511))
+
 
 def look_up(raster: Tensor, index: Tensor) -> Tensor:
-    """Values (or rows) of a flat raster at `index`, in the shape of `index`."""
-    values = raster.index_select(0, index.reshape(-1))
-    return values.view(*index.shape, *raster.shape[1:])
+    """Values of a flat raster (P,) or of the channels of one (C, P) at `index`: (…) or (C, …), as `index`."""
+    values = raster.index_select(-1, index.reshape(-1))
+    return values.view(*raster.shape[:-1], *index.shape)
 
 
 def build_scene(
@@ -74,13 +78,12 @@ def build_scene(
     resolution = float(surface.resolution)
     rasters = {name: torch.from_numpy(np.ascontiguousarray(getattr(surface, name))).to(device) for name in RASTERS}
     size = rasters["height"].shape[0]
-    colours = torch.from_numpy(appearance.palette(place_seed, moment)).to(device)
+    palette = appearance.palette(place_seed, moment)
     trees = np.asarray(plan.trees, dtype=np.float32).reshape(-1, 6)
-    crowns = torch.from_numpy(
-        appearance.crown_colours(trees[:, 5].astype(int), colours.cpu().numpy(), moment, place_seed)
-    ).to(device)
-    buildings = torch.from_numpy(np.asarray(plan.buildings, dtype=np.float32).reshape(-1, len(B))).to(device)
-    buildings = torch.cat([torch.zeros(1, len(B), device=device), buildings])
+    leaves = appearance.crown_colours(trees[:, 5].astype(int), palette, moment, place_seed)
+    rows = np.asarray(plan.buildings, dtype=np.float32).reshape(-1, len(B))
+    colours, crowns, buildings = (torch.from_numpy(t.T.copy()).to(device) for t in (palette, leaves, rows))
+    buildings = F.pad(buildings, (1, 0))
     grain = torch.tensor([m.grain for m in MATERIALS], device=device)
     generator = torch.Generator().manual_seed(place_seed % (1 << 31))
     noises = tuple(
@@ -113,15 +116,13 @@ def solid_albedo(
     device: torch.device,
 ) -> Tensor:
     """(3, S, S) unlit colours of the solid tops: palette × texture × pattern, roofs, paint and cars."""
-    size = rasters["height"].shape[0]
-    material = rasters["material"].reshape(-1).int()
-    albedo = look_up(colours, material).view(size, size, 3).permute(2, 0, 1).contiguous()
+    material = rasters["material"].int()
+    albedo = look_up(colours, material)
     roof = rasters["instance"] > 0
-    own = buildings[:, B["roof_r"] : B["roof_b"] + 1]
+    own = buildings[B["roof_r"] : B["roof_b"] + 1]
     snow = 0.9 * moment.snow
-    roofs = look_up(own * (1 - snow) + snow * 0.9, rasters["instance"].reshape(-1)).view(size, size, 3)
-    albedo = torch.where(roof[None], roofs.permute(2, 0, 1), albedo)
-    strength = look_up(grain, material).view(size, size)
+    albedo = torch.where(roof, look_up(own * (1 - snow) + snow * 0.9, rasters["instance"]), albedo)
+    strength = look_up(grain, material)
     fine, middle, coarse = noises
     texture = 1 + strength * (0.45 * fine + 0.55 * middle + 0.55 * coarse)
     pattern = torch.from_numpy(surface.pattern).to(device).float() / 128
@@ -168,9 +169,7 @@ def _overhead(
     resolution: float,
 ) -> Tensor:
     """(3, S, S) the lit colours from straight above: crowns over the solid tops, bare crowns half transparent."""
-    size = top.shape[-1]
-    crown = rasters["crown"].reshape(-1)
-    leaves = look_up(crowns, crown).view(size, size, 4).permute(2, 0, 1)
+    leaves = look_up(crowns, rasters["crown"])
     canopy = rasters["canopy"].clamp(min=NOTHING)
     covered = canopy > torch.maximum(rasters["height"], torch.full_like(canopy, NOTHING + 1))
     rough = 1 + 0.22 * noises[0] + 0.12 * noises[1]
