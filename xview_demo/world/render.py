@@ -16,7 +16,7 @@ from torch import Tensor
 from .appearance import light, sun_vector
 from .facade import Walls, enter_walls, roof_edge, shade_walls
 from .materials import MATERIAL_ID
-from .scene import LEVELS, NOTHING, Scene, look_up, mip_offset
+from .scene import LEVELS, NOTHING, Scene, look_up, mip_offset, put
 
 REACH = 260.0  # metres a ray is followed
 FAR = 1000.0  # depth given to the far skyline; the sky is at infinity
@@ -173,9 +173,9 @@ def _render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
     far, crowned = open_sky & below, crown_at < march.solid
     above = (open_sky & ~below & ~crowned).nonzero()[:, 0]
     sky = sky_colour(scene, look_up(pixels.azimuth, look_up(pixels.ray, above)), look_up(pixels.tangent, above))
-    _put(colour, above, sky)
+    put(colour, above, sky)
     beyond = far.nonzero()[:, 0]
-    _put(colour, beyond, _far_colour(scene, look_up(pixels.azimuth, look_up(pixels.ray, beyond))))
+    put(colour, beyond, _far_colour(scene, look_up(pixels.azimuth, look_up(pixels.ray, beyond))))
     depth.masked_fill_(far, FAR)
     label.masked_fill_(far, VEGETATION)
     solid = (~open_sky & ~crowned).nonzero()[:, 0]
@@ -191,11 +191,6 @@ def _render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
         ray_depth.view(shape).transpose(1, 2).contiguous(),
         label.view(shape).transpose(1, 2).contiguous(),
     )
-
-
-def _put(target: Tensor, at: Tensor, values: Tensor) -> None:
-    """Write values (N,) or (C, N) into the pixels `at` of a flat picture (P,) or (C, P)."""
-    target.scatter_(-1, at.expand(values.shape), values)
 
 
 @dataclass
@@ -252,7 +247,7 @@ def _draw_solid(
     candidate_reached = look_up(reached, candidate)
     near = (walls.distance - candidate_reached).abs() < 2.5 * scene.resolution + 0.03 * candidate_reached
     is_wall = near & (wall_height <= roof_edge(walls) + 0.05)
-    _put(distance, candidate, torch.where(is_wall, walls.distance, candidate_reached))
+    put(distance, candidate, torch.where(is_wall, walls.distance, candidate_reached))
 
     east, north = origin_east + distance * sine, origin_north + distance * cosine
     here = torch.where(step, hit_index, scene.index(east, north))
@@ -264,10 +259,10 @@ def _draw_solid(
     picked = candidate[chosen]
     walls = Walls(**{name: look_up(value, chosen) for name, value in vars(walls).items()})
     lit = shade_walls(scene, walls, look_up(wall_height, chosen), look_up(east, picked), look_up(north, picked), pixel)
-    _put(seen, picked, lit)
-    _put(colour, at, seen)
-    _put(depth, at, distance)
-    _put(label, at, look_up(scene.labels, material))
+    put(seen, picked, lit)
+    put(colour, at, seen)
+    put(depth, at, distance)
+    put(label, at, look_up(scene.labels, material))
 
 
 def _ground_colour(
@@ -303,7 +298,7 @@ def _crown_hits(scene: Scene, march: _March, pixels: _Pixels) -> Tensor:
     leaf = scene.texture(look_up(pixels.azimuth, ray) * distance * 8, height * 8)
     gap = 0.5 + 0.5 * torch.erf(leaf * 0.7071) > look_up(scene.crowns[3], tree)
     kept = march.crown.clone()
-    _put(kept, at, sample.masked_fill(gap, samples))
+    put(kept, at, sample.masked_fill(gap, samples))
     return kept
 
 
@@ -333,8 +328,8 @@ def _draw_crowns(
     clump, fine = scene.texture(side * 4, height * 4), scene.texture(side * 11, height * 11)
     rough = 1 + 0.16 * clump + 0.14 * fine * (1 - distance / 60).clamp(0, 1)
     brightness = light(lit, 0.68 + 0.32 * inside, scene.moment) * rough.clamp(0.35, 1.6)
-    _put(colour, at, (leaves * brightness).clamp(0, 1))
-    _put(depth, at, distance)
+    put(colour, at, (leaves * brightness).clamp(0, 1))
+    put(depth, at, distance)
     label.scatter_(0, at, VEGETATION)
 
 

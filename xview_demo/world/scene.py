@@ -70,6 +70,11 @@ def look_up(raster: Tensor, index: Tensor) -> Tensor:
     return values.view(*raster.shape[:-1], *index.shape)
 
 
+def put(raster: Tensor, at: Tensor, values: Tensor) -> None:
+    """Write values (N,) or (C, N) into the pixels `at` of a flat raster (P,) or (C, P)."""
+    raster.scatter_(-1, at.expand(values.shape), values)
+
+
 def build_scene(
     surface: Surface, plan: Plan, moment: Moment, place_seed: int, device: torch.device | str = "cpu"
 ) -> Scene:
@@ -131,13 +136,15 @@ def solid_albedo(
     albedo *= (texture * pattern).clamp_(0.35, 1.7)
     fade = 0.85 * (1 - 0.6 * moment.snow)
     worn = (0.8 + 0.12 * middle).clamp(0.3, 1) * fade
+    flat = albedo.view(3, -1)
     for name, paint in (("marking", (0.88, 0.88, 0.86)), ("marking_yellow", (0.86, 0.68, 0.22))):
-        cover = torch.from_numpy(getattr(surface, name)).to(device).float() / 255 * worn
-        albedo = albedo * (1 - cover) + cover * torch.tensor(paint, device=device)[:, None, None]
+        marking = torch.from_numpy(getattr(surface, name)).to(device).view(-1)
+        at = marking.nonzero()[:, 0]
+        cover = look_up(marking, at).float() / 255 * look_up(worn.view(-1), at)
+        put(flat, at, look_up(flat, at) * (1 - cover) + cover * torch.tensor(paint, device=device)[:, None])
     if surface.car_colour is not None:
-        is_car = rasters["material"] == MATERIAL_ID["car"]
-        cars = torch.from_numpy(surface.car_colour).to(device).permute(2, 0, 1).float() / 255
-        albedo = torch.where(is_car[None], cars, albedo)
+        at = (material.view(-1) == MATERIAL_ID["car"]).nonzero()[:, 0]
+        put(flat, at, torch.from_numpy(surface.car_colour.reshape(-1, 3)).to(device)[at].T.float() / 255)
     return albedo
 
 
@@ -155,7 +162,10 @@ def _baked(albedo: Tensor, heights: Tensor, ceiling: Tensor, top: Tensor, moment
 def tint_light(colour: Tensor, lit: Tensor, moment: Moment) -> Tensor:
     """Warm sunlight, blue shadows, and the moment's colour temperature; `colour` (3, …), `lit` (…)."""
     warm = 0.05 * moment.warmth + 0.05 * (1 - moment.overcast) * (lit - 0.6)
-    return torch.stack([colour[0] * (1 + warm), colour[1], colour[2] * (1 - warm)]).clamp_(0, 1)
+    colour = colour.clone()
+    colour[0] *= 1 + warm
+    colour[2] *= 1 - warm
+    return colour.clamp_(0, 1)
 
 
 def _overhead(
@@ -177,7 +187,7 @@ def _overhead(
     shaded = leaves[:3] * (appearance.light(lit, torch.ones_like(lit), moment) * rough.clamp(0.4, 1.6))
     opacity = torch.where(covered, (leaves[3] * 1.1).clamp(0, 1), torch.zeros_like(leaves[3]))
     opacity = F.avg_pool2d(opacity[None, None], 3, stride=1, padding=1)[0, 0] * covered
-    return (atlas * (1 - opacity) + tint_light(shaded, lit, moment) * opacity).clamp(0, 1)
+    return (atlas * (1 - opacity)).add_(tint_light(shaded, lit, moment).mul_(opacity)).clamp_(0, 1)
 
 
 def _mip_atlas(image: Tensor) -> Tensor:

@@ -335,20 +335,15 @@ def stamp_cars(surface: Surface, cars: np.ndarray) -> Surface:
     colour = np.zeros((raster.n, raster.n, 3), np.uint8)
     for row in cars.tolist():
         _stamp(raster, rise, colour, row)
-    where = (rise > 0) & (surface.instance == 0) & (surface.height <= surface.ground + 0.05)
-    height_map, material, cover = surface.height.copy(), surface.material.copy(), surface.cover.copy()
-    height_map[where] = surface.ground[where] + rise[where]
-    material[where] = cover[where] = MATERIAL_ID["car"]
-    white, yellow = surface.marking.copy(), surface.marking_yellow.copy()
-    white[where] = 0
-    yellow[where] = 0
-    colour[~where] = 0
-    return replace(
-        surface,
-        height=height_map,
-        material=material,
-        cover=cover,
-        marking=white,
-        marking_yellow=yellow,
-        car_colour=colour,
-    )
+    row, column = np.nonzero(rise)
+    free = (surface.instance[row, column] == 0) & (surface.height[row, column] <= surface.ground[row, column] + 0.05)
+    where = row[free], column[free]
+    stood = {
+        name: getattr(surface, name).copy() for name in ("height", "material", "cover", "marking", "marking_yellow")
+    }
+    stood["height"][where] = surface.ground[where] + rise[where]
+    stood["material"][where] = stood["cover"][where] = MATERIAL_ID["car"]
+    stood["marking"][where] = stood["marking_yellow"][where] = 0
+    paint = np.zeros_like(colour)
+    paint[where] = colour[where]
+    return replace(surface, **stood, car_colour=paint)
