@@ -1,6 +1,6 @@
 """Write the pictures of the model cards: what the bundled models make of test worlds, beside the truth.
 
-python docs/make_sheets.py [NAME …]     # writes model_cards/pictures/*.jpg and links them in the cards
+python -m docs.make_sheets [NAME …]    # writes model_cards/pictures/*.jpg and links them in the cards
 """
 
 import sys
