@@ -16,7 +16,7 @@ from torch import Tensor
 from .appearance import light, sun_vector
 from .facade import Walls, enter_walls, roof_edge, shade_walls
 from .materials import MATERIAL_ID
-from .scene import LEVELS, NOTHING, Scene, look_up, mip_offset, put
+from .scene import LEVELS, NOTHING, Scene, look_up, mip_offset, places, put
 
 REACH = 260.0  # metres a ray is followed
 FAR = 1000.0  # depth given to the far skyline; the sky is at infinity
@@ -86,12 +86,17 @@ def ray_distances(resolution: float, device: torch.device) -> Tensor:
 
 def render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
     """Colour (B, 3, H, W) in [0, 1], depth (B, H, W) in metres along the ray (sky: inf), class (B, H, W) uint8."""
-    parts = [_render(scene, _part(rays, start)) for start in range(0, len(rays.east), CHUNK)]
-    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]), torch.cat([p[2] for p in parts])
+    batch, columns, rows = rays.tangent.shape
+    colour = torch.empty(batch, 3, rows, columns, device=rays.east.device)
+    depth = torch.empty(batch, rows, columns, device=rays.east.device)
+    label = torch.empty(batch, rows, columns, device=rays.east.device, dtype=torch.uint8)
+    for start in range(0, batch, CHUNK):
+        cut = slice(start, start + CHUNK)
+        colour[cut], depth[cut], label[cut] = _render(scene, _part(rays, cut))
+    return colour, depth, label
 
 
-def _part(rays: Rays, start: int) -> Rays:
-    cut = slice(start, start + CHUNK)
+def _part(rays: Rays, cut: slice) -> Rays:
     scale = None if rays.column_scale is None else rays.column_scale[cut]
     return Rays(
         rays.east[cut], rays.north[cut], rays.height[cut], rays.azimuth[cut], rays.tangent[cut],
@@ -129,7 +134,7 @@ def _first_crown(scene: Scene, rays: Rays, distance: Tensor, index: Tensor) -> T
     batch, columns, rows = rays.tangent.shape
     samples = len(distance)
     top = look_up(scene.canopy, index)
-    hanging = (top > NOTHING).view(-1).nonzero()[:, 0]
+    hanging = places(top > NOTHING)
     if not len(hanging):
         return torch.full((batch * columns, rows), samples, dtype=torch.int32, device=top.device)
     ray, sample = torch.div(hanging, samples, rounding_mode="floor"), hanging % samples
@@ -138,7 +143,7 @@ def _first_crown(scene: Scene, rays: Rays, distance: Tensor, index: Tensor) -> T
     base = look_up(scene.canopy_base, look_up(index.view(-1), hanging))
     upper = torch.ceil(rays.row_of((look_up(top.view(-1), hanging) - eye) / away, ray)).clamp_(min=0)
     lower = torch.floor(rays.row_of((base - eye) / away, ray)).clamp_(max=rows - 1)
-    seen = (lower >= upper).nonzero()[:, 0]
+    seen = places(lower >= upper)
     ray, sample, start, stop = (look_up(t, seen) for t in (ray, sample, upper.long(), lower.long()))
     level = torch.log2((stop - start + 1).float()).floor().long()
     levels = rows.bit_length()
@@ -171,25 +176,24 @@ def _render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
     crown_at = _crown_hits(scene, march, pixels)
     open_sky = march.solid == samples
     far, crowned = open_sky & below, crown_at < march.solid
-    above = (open_sky & ~below & ~crowned).nonzero()[:, 0]
+    above = places(open_sky & ~below & ~crowned)
     sky = sky_colour(scene, look_up(pixels.azimuth, look_up(pixels.ray, above)), look_up(pixels.tangent, above))
     put(colour, above, sky)
-    beyond = far.nonzero()[:, 0]
+    beyond = places(far)
     put(colour, beyond, _far_colour(scene, look_up(pixels.azimuth, look_up(pixels.ray, beyond))))
     depth.masked_fill_(far, FAR)
     label.masked_fill_(far, VEGETATION)
-    solid = (~open_sky & ~crowned).nonzero()[:, 0]
-    _draw_solid(scene, march, pixels, solid, rays.pixel, colour, depth, label)
-    _draw_crowns(scene, march, pixels, crowned.nonzero()[:, 0], crown_at, colour, depth, label)
+    _draw_solid(scene, march, pixels, places(~open_sky & ~crowned), rays.pixel, colour, depth, label)
+    _draw_crowns(scene, march, pixels, places(crowned), crown_at, colour, depth, label)
 
-    colour = _haze(scene, colour, depth)
+    _haze(scene, colour, depth)
     shape = (batch, columns, rows)
     ray_depth = depth * torch.sqrt(1 + pixels.tangent**2)
     ray_depth = torch.where(depth == FAR, depth, ray_depth)
     return (
-        colour.view(3, *shape).permute(1, 0, 3, 2).contiguous(),
-        ray_depth.view(shape).transpose(1, 2).contiguous(),
-        label.view(shape).transpose(1, 2).contiguous(),
+        colour.view(3, *shape).permute(1, 0, 3, 2),
+        ray_depth.view(shape).transpose(1, 2),
+        label.view(shape).transpose(1, 2),
     )
 
 
@@ -241,7 +245,7 @@ def _draw_solid(
 
     hit_index = look_up(march.index.view(-1), along)
     instance = look_up(scene.instance, hit_index)
-    candidate = ((instance > 0) & step).nonzero()[:, 0]
+    candidate = places((instance > 0) & step)
     walls = enter_walls(scene, *(look_up(t, candidate) for t in (instance, origin_east, origin_north, sine, cosine)))
     wall_height = look_up(eye, candidate) + look_up(tangent, candidate) * walls.distance
     candidate_reached = look_up(reached, candidate)
@@ -255,7 +259,7 @@ def _draw_solid(
     seen = _ground_colour(scene, east, north, distance, tangent, material, pixel)
     upright = step & (instance == 0)
     seen = seen * (1 - 0.14 * upright.float())
-    chosen = is_wall.nonzero()[:, 0]
+    chosen = places(is_wall)
     picked = candidate[chosen]
     walls = Walls(**{name: look_up(value, chosen) for name, value in vars(walls).items()})
     lit = shade_walls(scene, walls, look_up(wall_height, chosen), look_up(east, picked), look_up(north, picked), pixel)
@@ -290,7 +294,7 @@ def _ground_colour(
 def _crown_hits(scene: Scene, march: _March, pixels: _Pixels) -> Tensor:
     """(P,) first crown sample kept after leaf gaps, K where none: thin crowns let rays through."""
     samples = len(march.distance)
-    at = (march.crown < samples).nonzero()[:, 0]
+    at = places(march.crown < samples)
     ray, sample = look_up(pixels.ray, at), look_up(march.crown, at)
     tree = look_up(scene.crown, look_up(march.index.view(-1), ray * samples + sample))
     distance = look_up(march.distance, sample)
@@ -387,7 +391,8 @@ def sky_colour(scene: Scene, azimuth: Tensor, tangent: Tensor) -> Tensor:
     return colour.clamp(0, 1)
 
 
-def _haze(scene: Scene, colour: Tensor, depth: Tensor) -> Tensor:
+def _haze(scene: Scene, colour: Tensor, depth: Tensor) -> None:
+    """Fade the colours with the distance, in place."""
     veil = 1 - torch.exp(-depth.clamp(max=REACH) / scene.moment.haze)
     veil = torch.where(torch.isinf(depth), torch.zeros_like(veil), veil)
-    return colour * (1 - veil) + _horizon_colour(scene) * veil
+    colour.mul_(1 - veil).add_(_horizon_colour(scene) * veil)

@@ -70,6 +70,13 @@ def look_up(raster: Tensor, index: Tensor) -> Tensor:
     return values.view(*raster.shape[:-1], *index.shape)
 
 
+def places(mask: Tensor) -> Tensor:
+    """Flat int64 indices of the true pixels of a mask."""
+    if mask.is_cuda:
+        return mask.view(-1).nonzero()[:, 0]
+    return torch.from_numpy(mask.numpy().reshape(-1).nonzero()[0])  # three times as fast as torch's
+
+
 def put(raster: Tensor, at: Tensor, values: Tensor) -> None:
     """Write values (N,) or (C, N) into the pixels `at` of a flat raster (P,) or (C, P)."""
     raster.scatter_(-1, at.expand(values.shape), values)
@@ -139,11 +146,11 @@ def solid_albedo(
     flat = albedo.view(3, -1)
     for name, paint in (("marking", (0.88, 0.88, 0.86)), ("marking_yellow", (0.86, 0.68, 0.22))):
         marking = torch.from_numpy(getattr(surface, name)).to(device).view(-1)
-        at = marking.nonzero()[:, 0]
+        at = places(marking > 0)
         cover = look_up(marking, at).float() / 255 * look_up(worn.view(-1), at)
         put(flat, at, look_up(flat, at) * (1 - cover) + cover * torch.tensor(paint, device=device)[:, None])
     if surface.car_colour is not None:
-        at = (material.view(-1) == MATERIAL_ID["car"]).nonzero()[:, 0]
+        at = places(material == MATERIAL_ID["car"])
         put(flat, at, torch.from_numpy(surface.car_colour.reshape(-1, 3)).to(device)[at].T.float() / 255)
     return albedo
 
