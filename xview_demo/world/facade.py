@@ -1,6 +1,7 @@
 """Façades: where a ray meets a building's wall, and what it sees there."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,6 +9,22 @@ from torch import Tensor
 from .appearance import light, sun_vector
 from .materials import B
 from .scene import Scene, look_up
+
+
+@dataclass
+class Rows:
+    """The rows of N buildings, of which columns are looked up as they are asked for."""
+
+    table: Tensor  # (columns, buildings + 1)
+    building: Tensor  # (N,) their numbers
+
+    def __getitem__(self, column: str) -> Tensor:
+        """(N,) one column."""
+        return look_up(self.table[B[column]], self.building)
+
+    def colour(self, of: str) -> Tensor:
+        """(3, N) of the "wall", the "trim" or the "roof"."""
+        return look_up(self.table[B[f"{of}_r"] : B[f"{of}_b"] + 1], self.building)
 
 
 @dataclass
@@ -20,20 +37,25 @@ class Walls:
     end: Tensor  # bool, True on a face of constant u (a gable end)
     normal_east: Tensor
     normal_north: Tensor
-    rows: Tensor  # (columns, N) of the building table
+    rows: Rows
+
+    def at(self, chosen: Tensor) -> "Walls":
+        """Those of some of the rays."""
+        parts: dict[str, Any] = {name: look_up(part, chosen) for name, part in vars(self).items() if name != "rows"}
+        return Walls(**parts, rows=Rows(self.rows.table, look_up(self.rows.building, chosen)))
 
 
 def enter_walls(scene: Scene, instance: Tensor, east: Tensor, north: Tensor, sine: Tensor, cosine: Tensor) -> Walls:
     """Slab test of rays from (east, north) along azimuths (sine, cosine = its east and north parts)."""
-    rows = look_up(scene.buildings, instance)
-    c, s = rows[B["cos"]], rows[B["sin"]]
-    de, dn = east - rows[B["east"]], north - rows[B["north"]]
+    rows = Rows(scene.buildings, instance)
+    c, s = rows["cos"], rows["sin"]
+    de, dn = east - rows["east"], north - rows["north"]
     u0, v0 = de * c + dn * s, dn * c - de * s
     du, dv = sine * c + cosine * s, cosine * c - sine * s
     du = torch.where(du.abs() < 1e-6, torch.full_like(du, 1e-6), du)
     dv = torch.where(dv.abs() < 1e-6, torch.full_like(dv, 1e-6), dv)
-    near_u = (-du.sign() * rows[B["half_length"]] - u0) / du
-    near_v = (-dv.sign() * rows[B["half_width"]] - v0) / dv
+    near_u = (-du.sign() * rows["half_length"] - u0) / du
+    near_v = (-dv.sign() * rows["half_width"] - v0) / dv
     end = near_u > near_v
     distance = torch.maximum(near_u, near_v)
     nu = torch.where(end, -du.sign(), torch.zeros_like(du))
@@ -44,9 +66,9 @@ def enter_walls(scene: Scene, instance: Tensor, east: Tensor, north: Tensor, sin
 def roof_edge(walls: Walls) -> Tensor:
     """Absolute height of the roof where the wall ends: the eave, or the gable's slope on an end face."""
     rows = walls.rows
-    gable = walls.end & (rows[B["roof"]] == 1)
-    slope = (1 - walls.v.abs() / rows[B["half_width"]]).clamp(0, 1) * rows[B["rise"]]
-    return rows[B["eave"]] + torch.where(gable, slope, torch.zeros_like(slope))
+    gable = walls.end & (rows["roof"] == 1)
+    slope = (1 - walls.v.abs() / rows["half_width"]).clamp(0, 1) * rows["rise"]
+    return rows["eave"] + torch.where(gable, slope, torch.zeros_like(slope))
 
 
 def _hash(*values: Tensor) -> Tensor:
@@ -66,13 +88,13 @@ def shade_walls(scene: Scene, walls: Walls, height: Tensor, east: Tensor, north:
     """(3, N) lit colours of wall points at absolute `height`; `pixel` is the width in radians of a picture's pixel."""
     rows = walls.rows
     along = torch.where(walls.end, walls.v, walls.u)
-    length = 2 * torch.where(walls.end, rows[B["half_width"]], rows[B["half_length"]])
+    length = 2 * torch.where(walls.end, rows["half_width"], rows["half_length"])
     face = walls.end.float() + 2 * ((walls.normal_east + walls.normal_north) > 0).float()
-    seed = rows[B["seed"]] * 17 + face * 0.31
-    above = height - rows[B["base"]]
-    wall_height = (rows[B["eave"]] - rows[B["base"]]).clamp(min=2.0)
-    storeys = (wall_height / rows[B["storey"]].clamp(min=2.2)).round().clamp(min=1)
-    bays = (length / rows[B["bay"]].clamp(min=1.0)).round().clamp(min=1)
+    seed = rows["seed"] * 17 + face * 0.31
+    above = height - rows["base"]
+    wall_height = (rows["eave"] - rows["base"]).clamp(min=2.0)
+    storeys = (wall_height / rows["storey"].clamp(min=2.2)).round().clamp(min=1)
+    bays = (length / rows["bay"].clamp(min=1.0)).round().clamp(min=1)
     bay, storey = length / bays, wall_height / storeys
     column, level = (along / length + 0.5) * bays, above / storey
     cell, floor = column.floor(), level.floor()
@@ -81,22 +103,22 @@ def shade_walls(scene: Scene, walls: Walls, height: Tensor, east: Tensor, north:
     blur_x = (walls.distance * pixel / bay).clamp(0.01, 4)
 
     colour = _masonry(scene, rows, along, above, seed, walls.distance)
-    trim = rows[B["trim_r"] : B["trim_b"] + 1]
-    below_eave = (height < rows[B["eave"]] - 0.25).float()
+    trim = rows.colour("trim")
+    below_eave = (height < rows["eave"] - 0.25).float()
     colour, openings = _openings(rows, colour, trim, x, y, cell, floor, blur_x, blur_y, bays, seed, below_eave)
-    glass = rows[B["texture"]] == 4
-    band = ((height - rows[B["eave"]] + 0.35).abs() < 0.25).float() * (1 - glass.float()) * 0.7
+    glass = rows["texture"] == 4
+    band = ((height - rows["eave"] + 0.35).abs() < 0.25).float() * (1 - glass.float()) * 0.7
     colour = colour * (1 - band) + trim * band
     plinth = ((0.5 - above) / 0.2).clamp(0, 1) * (1 - openings)
     colour = colour * (1 - 0.25 * plinth)
     return _lit(scene, walls, colour, height, east, north)
 
 
-def _masonry(scene: Scene, rows: Tensor, along: Tensor, above: Tensor, seed: Tensor, distance: Tensor) -> Tensor:
+def _masonry(scene: Scene, rows: Rows, along: Tensor, above: Tensor, seed: Tensor, distance: Tensor) -> Tensor:
     """Bare wall: stains at several scales, courses, boards or corrugation where they can be resolved."""
     stain = scene.texture(along * 1.5 + seed * 91, above * 2.5)
     grain = scene.texture(along * 14, above * 14) * (1 - distance / 30).clamp(0, 1)
-    texture = rows[B["texture"]]
+    texture = rows["texture"]
     period = torch.where(texture == 1, 0.28, torch.where(texture == 2, 0.22, torch.where(texture == 5, 0.35, 1.4)))
     across = torch.where(texture == 5, along, above)
     near = (1 - distance / (60 * period)).clamp(0, 1)
@@ -104,11 +126,11 @@ def _masonry(scene: Scene, rows: Tensor, along: Tensor, above: Tensor, seed: Ten
     strength = torch.where(texture == 0, 0.0, torch.where(texture == 5, 0.3, 0.2))
     brick = torch.where(texture == 1, 0.10, 0.04)
     tone = 1 + 0.035 * stain + brick * 0.6 * grain - strength * line
-    return rows[B["wall_r"] : B["wall_b"] + 1] * tone
+    return rows.colour("wall") * tone
 
 
 def _openings(
-    rows: Tensor,
+    rows: Rows,
     colour: Tensor,
     trim: Tensor,
     x: Tensor,
@@ -123,11 +145,11 @@ def _openings(
 ) -> tuple[Tensor, Tensor]:
     """Windows, doors, shop fronts and loading bays over the wall's `colour`; returns it and the openings' cover."""
     ground = floor < 0.5
-    kind = rows[B["ground_floor"]]
+    kind = rows["ground_floor"]
     shop, loading, blank = (ground & (kind == k) for k in (1, 2, 3))
-    width = torch.where(shop, 0.86, torch.where(loading, 0.6, rows[B["window_width"]]))
-    tall = torch.where(shop, 0.62, torch.where(loading, 0.75, rows[B["window_height"]]))
-    sill = torch.where(shop, 0.12, torch.where(loading, 0.0, rows[B["sill"]]))
+    width = torch.where(shop, 0.86, torch.where(loading, 0.6, rows["window_width"]))
+    tall = torch.where(shop, 0.62, torch.where(loading, 0.75, rows["window_height"]))
+    sill = torch.where(shop, 0.12, torch.where(loading, 0.0, rows["sill"]))
     pick = _hash(cell, floor, seed * 40)
     missing = blank | ((pick < 0.06) & ~shop)
     present = below_eave * (~missing).float() * (floor > -0.5).float()
@@ -138,7 +160,7 @@ def _openings(
     sky = (0.30 + 0.35 * (y - sill)).clamp(0.12, 0.65)
     bright = 0.55 * sky + 0.45 * pick * 0.55 + 0.05
     pane = torch.stack([bright * 0.78, bright * 0.88, bright])
-    curtain = (_hash(cell + 3, floor, seed * 11) < 0.25) & (rows[B["texture"]] != 4)
+    curtain = (_hash(cell + 3, floor, seed * 11) < 0.25) & (rows["texture"] != 4)
     pane = torch.where(curtain, 0.4 * pane + 0.38, pane)
     door = torch.where(loading, 0.55 + 0.15 * trim, pane)
     bars = _cover(x, torch.full_like(x, 0.012), blur_x) * 0.7 * (blur_x < 0.2).float() * (~loading).float()
@@ -168,7 +190,7 @@ def _lit(scene: Scene, walls: Walls, colour: Tensor, height: Tensor, east: Tenso
     )
     shade = 1 - ((look_up(scene.ceiling, front) - height) / 0.8).clamp(0, 1)
     lit = (facing * shade).clamp(max=1.25)
-    above = height - walls.rows[B["base"]]
+    above = height - walls.rows["base"]
     ambient = 0.68 + 0.24 * (above / 14).clamp(0, 1)
     brightness = light(lit, ambient, moment)
     warm = 0.05 * moment.warmth + 0.05 * (1 - moment.overcast) * (lit - 0.5)

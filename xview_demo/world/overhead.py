@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .materials import B
+from .facade import Rows
 from .render import VEGETATION
 from .scene import Scene, look_up
 
@@ -80,6 +80,6 @@ def _under_leaning_sight(
 
 def _walls_in_sight(scene: Scene, colour: Tensor, index: Tensor, side: Tensor) -> Tensor:
     """Paint the façades that a leaning line of sight shows, a little darker than in full light."""
-    wall = look_up(scene.buildings[B["wall_r"] : B["wall_b"] + 1], look_up(scene.instance, index)).transpose(0, 1)
+    wall = Rows(scene.buildings, look_up(scene.instance, index)).colour("wall").transpose(0, 1)
     wall = torch.where(wall.sum(1, keepdim=True) > 0, wall * 0.72, colour * 0.8)
     return torch.where(side[:, None], wall, colour)

@@ -8,15 +8,16 @@ row comes from a table of minima over power-of-two blocks (filled by scatter, pu
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .appearance import light, sun_vector
-from .facade import Walls, enter_walls, roof_edge, shade_walls
+from .facade import enter_walls, roof_edge, shade_walls
 from .materials import MATERIAL_ID
-from .scene import LEVELS, NOTHING, Scene, look_up, mip_offset, places, put
+from .scene import LEVELS, Scene, look_up, mip_offset, places, put
 
 REACH = 260.0  # metres a ray is followed
 FAR = 1000.0  # depth given to the far skyline; the sky is at infinity
@@ -75,6 +76,7 @@ def perspective_rays(
     )  # fmt: skip
 
 
+@cache
 def ray_distances(resolution: float, device: torch.device) -> Tensor:
     """(K,) distances along the ground in metres at which a ray is sampled: steps of 0.8 pixels, then of 1.25 %."""
     distances, distance = [0.05, 0.3, 0.6], 0.9
@@ -133,21 +135,21 @@ def _march(scene: Scene, rays: Rays) -> _March:
 def _first_crown(scene: Scene, rays: Rays, distance: Tensor, index: Tensor) -> Tensor:
     batch, columns, rows = rays.tangent.shape
     samples = len(distance)
-    top = look_up(scene.canopy, index)
-    hanging = places(top > NOTHING)
+    hanging = places(look_up(scene.canopy_material, index) > 0)
     if not len(hanging):
-        return torch.full((batch * columns, rows), samples, dtype=torch.int32, device=top.device)
+        return torch.full((batch * columns, rows), samples, dtype=torch.int32, device=index.device)
     ray, sample = torch.div(hanging, samples, rounding_mode="floor"), hanging % samples
     eye = look_up(rays.height, torch.div(ray, columns, rounding_mode="floor"))
     away = look_up(distance, sample)
-    base = look_up(scene.canopy_base, look_up(index.view(-1), hanging))
-    upper = torch.ceil(rays.row_of((look_up(top.view(-1), hanging) - eye) / away, ray)).clamp_(min=0)
+    at = look_up(index.view(-1), hanging)
+    top, base = look_up(scene.canopy, at), look_up(scene.canopy_base, at)
+    upper = torch.ceil(rays.row_of((top - eye) / away, ray)).clamp_(min=0)
     lower = torch.floor(rays.row_of((base - eye) / away, ray)).clamp_(max=rows - 1)
     seen = places(lower >= upper)
     ray, sample, start, stop = (look_up(t, seen) for t in (ray, sample, upper.long(), lower.long()))
     level = torch.log2((stop - start + 1).float()).floor().long()
     levels = rows.bit_length()
-    table = torch.full((levels * batch * columns * rows,), samples, dtype=torch.int32, device=top.device)
+    table = torch.full((levels * batch * columns * rows,), samples, dtype=torch.int32, device=index.device)
     offset = (level * (batch * columns) + ray) * rows
     value = sample.int()
     table.scatter_reduce_(0, offset + start, value, "amin")
@@ -261,8 +263,9 @@ def _draw_solid(
     seen = seen * (1 - 0.14 * upright.float())
     chosen = places(is_wall)
     picked = candidate[chosen]
-    walls = Walls(**{name: look_up(value, chosen) for name, value in vars(walls).items()})
-    lit = shade_walls(scene, walls, look_up(wall_height, chosen), look_up(east, picked), look_up(north, picked), pixel)
+    lit = shade_walls(
+        scene, walls.at(chosen), look_up(wall_height, chosen), look_up(east, picked), look_up(north, picked), pixel
+    )
     put(seen, picked, lit)
     put(colour, at, seen)
     put(depth, at, distance)
@@ -279,7 +282,7 @@ def _ground_colour(
     footprint = torch.sqrt(across * along.clamp(max=6 * across)) / scene.resolution
     level = torch.log2(footprint.clamp(min=1)).round().clamp(max=LEVELS - 1)
     shrink = torch.exp2(level)
-    offset = torch.tensor(mip_offset(size), device=east.device, dtype=torch.float32)[level.long()]
+    offset = look_up(torch.tensor(mip_offset(size), device=east.device, dtype=torch.float32), level.int())
     side = torch.floor(size / shrink)
     x = ((east + scene.half) / scene.resolution / shrink).clamp_(min=0.5)
     y = ((scene.half - north) / scene.resolution / shrink).clamp_(min=0.5)
