@@ -1,6 +1,7 @@
 """Truths of the world: what is seen from the street stands where it is seen from above."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -160,6 +161,24 @@ def test_impossible_worlds_are_refused(arguments: dict, said: str) -> None:
         World(**arguments)
 
 
+@pytest.mark.parametrize("inference", [False, True])
+def test_cores_that_share_the_work_draw_the_same_pictures(exact_world: World, inference: bool) -> None:
+    sites = exact_world.sites(7)
+    alone = exact_world.panoramas(sites, height=32, width=128)
+    torch.set_num_threads(3)
+    try:
+        with torch.inference_mode(inference):
+            shared = exact_world.panoramas(sites, height=32, width=128)
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(alone.labels, shared.labels)
+    torch.testing.assert_close(alone.depth, shared.depth)
+    torch.testing.assert_close(alone.colour, shared.colour)
+
+
 def test_too_many_sites_are_refused(world: World) -> None:
     with pytest.raises(XViewError, match="fewer than 1000000"):
         world.sites(1_000_000)
@@ -169,5 +188,5 @@ def test_contact_sheet_and_bench() -> None:
     world = World(8, size=220, resolution=1.0)
     sheet = contact_sheet(world, sites=2)
     assert sheet.dtype == np.uint8 and sheet.shape == (512, 1024 + 512 + 512, 3) and sheet.std() > 20
-    figures = bench_world(size=220, panoramas=8, batch=4)
+    figures = bench_world(size=220, batch=4)
     assert figures["world_seconds"] > 0 and figures["panoramas_per_second"] > 0

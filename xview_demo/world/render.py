@@ -7,6 +7,8 @@ row comes from a table of minima over power-of-two blocks (filled by scatter, pu
 """
 
 import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
@@ -22,7 +24,7 @@ from .scene import LEVELS, Scene, look_up, mip_offset, places, put
 REACH = 260.0  # metres a ray is followed
 FAR = 1000.0  # depth given to the far skyline; the sky is at infinity
 SKY, VEGETATION = 2, 3
-CHUNK = 8  # cameras marched at once: keeps the temporaries in the cache
+CHUNK = 5  # cameras marched at once: keeps the temporaries in the cache
 
 
 @dataclass
@@ -92,10 +94,33 @@ def render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
     colour = torch.empty(batch, 3, rows, columns, device=rays.east.device)
     depth = torch.empty(batch, rows, columns, device=rays.east.device)
     label = torch.empty(batch, rows, columns, device=rays.east.device, dtype=torch.uint8)
-    for start in range(0, batch, CHUNK):
+
+    def draw(start: int) -> None:
         cut = slice(start, start + CHUNK)
         colour[cut], depth[cut], label[cut] = _render(scene, _part(rays, cut))
+
+    _on_all_cores(draw, range(0, batch, CHUNK), rays.east.device)
     return colour, depth, label
+
+
+def _on_all_cores(work: Callable[[int], None], parts: Sequence[int], device: torch.device) -> None:
+    """Do the parts side by side, each on one core: half as fast again as sharing out every single operation."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1 or len(parts) == 1:
+        for part in parts:
+            work(part)
+        return
+    mode = torch.is_inference_mode_enabled()  # a thread's own, as the number of cores it may use
+
+    def alone(part: int) -> None:
+        with torch.inference_mode(mode):
+            work(part)
+
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(alone, parts))
+    finally:
+        torch.set_num_threads(threads)  # also of threads to come: torch remembers the last number that was set
 
 
 def _part(rays: Rays, cut: slice) -> Rays:
