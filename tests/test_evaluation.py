@@ -22,6 +22,7 @@ from xview_demo.models.depth.unet import UNetDepth
 from xview_demo.models.matching.azimuth import AzimuthMatcher
 from xview_demo.models.matching.bird_eye_correlation import BirdEyeCorrelation
 from xview_demo.models.segmentation.unet import UNetSegmenter
+from xview_demo.world import World, split_of
 
 TINY = evaluation.Protocol(worlds=1, queries=3, tiles=5, size=260.0, resolution=1.0)
 
@@ -139,6 +140,21 @@ def test_real_pairs_are_fifteen(real_pairs, matcher):
     assert len(pairs) == 15 and all(view.heading is not None for view, _ in pairs)
     result = evaluation.evaluate_real_pairs(real_pairs, matcher, heading="unknown")
     assert result["n"] == 15 and result["chance"] == pytest.approx(100 / 15)
+
+
+def test_tiles_of_worlds_stand_among_the_real_ones(real_pairs, matcher):
+    def world(seed, **_):
+        assert split_of(seed) == "validation"
+        return World(seed, size=260, resolution=1.0)
+
+    alone = evaluation.evaluate_real_pairs(real_pairs, matcher)
+    among = evaluation.evaluate_real_pairs(
+        real_pairs, matcher, rerank=BirdEyeCorrelation(resolution=1.6), distractors=7, world=world
+    )
+    assert (alone["gallery"], among["gallery"], among["distractors"]) == (15, 22, 7)
+    assert among["chance"] == pytest.approx(100 / 22) and among["rerank"] == "BirdEyeCorrelation"
+    plain = evaluation.evaluate_real_pairs(real_pairs, matcher, distractors=7, world=world)
+    assert plain["r@1"] <= alone["r@1"]
 
 
 def test_a_folder_without_pairs_is_told(tmp_path):

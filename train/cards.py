@@ -5,6 +5,7 @@ A card holds only what a command printed; the command stands beside each number.
 
 import json
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class Real:
     scales: tuple[str, ...] = ()
 
 
+DISTRACTORS = 1000  # tiles of validation worlds among those of the real pairs
 TINY = evaluation.Protocol(worlds=1, queries=3, tiles=4, size=260.0, resolution=1.0)
 
 ABOUT: dict[str, str] = {
@@ -320,12 +322,15 @@ def _on_real_pairs(name: str, model: Any, real: Real) -> tuple[list[Row], dict[s
         return measures.on_real_pairs(model, real.folder, scales, scaled)
     if task == "matching":
         first = {"rerank": None} if not hasattr(model, "rerank") else {"model": measures.FIRST, "rerank": model}
-        for heading in ("known", "unknown"):
+        for heading, distractors in product(("known", "unknown"), (0, DISTRACTORS)):
             result = evaluation.evaluate_real_pairs(
-                real.folder, **{"model": model} | first, heading=heading, metres_per_pixel=scales
-            )
-            results[f"heading {heading}"] = result
-            rows += measures.retrieval(result, "real pairs (validation only)", f"{scaled} --heading {heading}")
+                real.folder, **{"model": model} | first, heading=heading, metres_per_pixel=scales,
+                distractors=distractors,
+            )  # fmt: skip
+            result |= {"rerank": name} if "rerank" in result else {"model": name}
+            among = f" --distractors {distractors}" if distractors else ""
+            results[f"heading {heading}{among}"] = result
+            rows += measures.retrieval(result, "real pairs (validation only)", f"{scaled} --heading {heading}{among}")
     elif task == "segmentation":
         results = evaluation.evaluate_real_segmentation(real.folder, model)
         for kind, result in results["labels"].items():
@@ -372,6 +377,7 @@ def card(name: str, settings: Settings, rows: list[Row], parameters: int, minute
 def _index(task: str, rows: list[Row]) -> list[str]:
     lines = []
     for where, metric, value, _ in rows:
-        lines += [f"  - task: {{type: {task}}}", f'    dataset: {{name: "{where}", type: procedural-world}}']
+        kind = "procedural-world" if where.startswith("world") else "real-pairs"
+        lines += [f"  - task: {{type: {task}}}", f'    dataset: {{name: "{where}", type: {kind}}}']
         lines += [f'    metrics: [{{type: "{metric}", value: {value.split()[0]}}}]']
     return lines

@@ -183,6 +183,9 @@ def real(
         list[str] | None, typer.Option("--scale", help="SET=METRES_PER_PIXEL of a set's aerial pictures.")
     ] = None,
     rerank: Rerank = None,
+    distractors: Annotated[
+        int, typer.Option("--distractors", min=0, help="Matching: tiles of validation worlds among the real ones.")
+    ] = 0,
     sheet: Annotated[Path | None, typer.Option("--sheet", help="Synthesis: write a contact sheet.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -193,7 +196,7 @@ def real(
     if task == Task.matching:
         chosen = model or "azimuth-world"
         result = evaluation.evaluate_real_pairs(
-            root, chosen, heading=heading.value, metres_per_pixel=scales, rerank=rerank
+            root, chosen, heading=heading.value, metres_per_pixel=scales, rerank=rerank, distractors=distractors
         )
     elif task == Task.synthesis:
         methods = (model,) if model else _generators("ground")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from xview_demo import metrics
 from xview_demo.classes import BUILDING, CLASSES, GROUND, ROAD, SKY, VEGETATION
@@ -15,7 +16,7 @@ from xview_demo.composed import composed
 from xview_demo.errors import XViewError
 from xview_demo.evaluation.describing import Descriptors
 from xview_demo.evaluation.position import nearest_colours
-from xview_demo.evaluation.protocol import model_of
+from xview_demo.evaluation.protocol import VALIDATION, Protocol, model_of, places
 from xview_demo.evaluation.reranking import reranked
 from xview_demo.evaluation.retrieval import recalled, search
 from xview_demo.evaluation.sheets import write_sheet
@@ -110,32 +111,53 @@ def evaluate_real_pairs(
     heading: str = "known",
     metres_per_pixel: Mapping[str, float] | None = None,
     rerank: Any = None,
+    distractors: int = 0,
+    world: Any = None,
 ) -> dict[str, Any]:
-    """Retrieval among the real pairs of a folder alone (validation only).
+    """Retrieval among the real pairs of a folder (validation only), alone or among tiles of worlds.
 
-    The tile is the middle 64 m of an aerial picture whose scale is given (see `real_pairs`), else all of it. With
-    `rerank`, a dense matcher or a verifier judges the first 50 tiles anew.
+    The tile is the middle 64 m of an aerial picture whose scale is given (see `real_pairs`), else all of it.
+
+    Args:
+        folder: holds the pairs.
+        model: name, folder or repository, or the matcher itself.
+        heading: "known" or "unknown".
+        metres_per_pixel: set name → scale of its aerial pictures.
+        rerank: a dense matcher or a verifier that judges the first 50 tiles anew.
+        distractors: wrong tiles of validation worlds that stand in the gallery beside the real ones.
+        world: stand-in for `World`.
     """
     matcher, name = model_of(model, "matching")
     pairs = real_pairs(folder, metres_per_pixel)
-    found = _described(matcher, pairs, heading)
+    wrong = _world_tiles(distractors, world)
+    found = _described(matcher, pairs, wrong, heading)
     searched = search(matcher, found, heading)
-    result = {"model": name, "seeds": None}
+    result = {"model": name, "seeds": None, "distractors": distractors}
     if rerank is not None:
         dense, result["rerank"] = model_of(rerank, "matching")
-        searched = reranked(dense, searched, _described(dense, pairs, heading), heading)
+        searched = reranked(dense, searched, _described(dense, pairs, wrong, heading), heading)
     return result | recalled(searched, found)
 
 
-def _described(matcher: Any, pairs: list[tuple[GroundView, AerialView]], heading: str) -> Descriptors:
+def _world_tiles(count: int, world: Any) -> list[Tensor]:
+    """`count` tiles (3, 256, 256) of validation worlds, as many of each as the protocol of the tests takes."""
+    worlds = -(-count // Protocol().tiles)
+    protocol = Protocol(VALIDATION, worlds, queries=1, tiles=-(-count // max(1, worlds)))
+    return [tile for place in places(protocol, world=world) for tile in place.aerial][:count]
+
+
+def _described(
+    matcher: Any, pairs: list[tuple[GroundView, AerialView]], wrong: list[Tensor], heading: str
+) -> Descriptors:
     encoder, known, none = composed(matcher), heading == "known", torch.empty(0)
     strips, masks = map(torch.stack, zip(*(view.strip(north=known) for view, _ in pairs), strict=True))
+    tiles = torch.stack([*(aerial.tile() for _, aerial in pairs), *wrong])
     return Descriptors(
         encoder.encode_ground(strips, masks) if known else none,
         none if known else encoder.encode_turned(strips, masks),
-        encoder.encode_aerial(torch.stack([aerial.tile() for _, aerial in pairs])),
+        torch.cat([encoder.encode_aerial(part) for part in tiles.split(32)]),
         np.array([view.heading or 0.0 for view, _ in pairs]),
-        np.eye(len(pairs), dtype=bool),
+        np.eye(len(pairs), len(tiles), dtype=bool),
     )
 
 

@@ -29,6 +29,7 @@ from xview_demo.geometry.overhead import CAMERA_HEIGHT, TILE_METRES
 from xview_demo.models.matching.judging import Fit, Judge
 
 SPAN = 15.0  # degrees on either side of a first matcher's heading that are searched again
+HEIGHTS = (2.0, 2.5, 3.1)  # metres of the camera above the ground that are tried: scales of 0.8 to 1.25
 
 
 @lru_cache(maxsize=64)
@@ -124,7 +125,7 @@ class BirdEyeCorrelation(Judge):
         stride: int = 1,
         reach: float = 3.2,
         step: float = 0.8,
-        heights: tuple[float, ...] = (CAMERA_HEIGHT,),
+        heights: tuple[float, ...] = HEIGHTS,
         surface: str = "flat",
         spread: float = 14.0,
         hole: float = 3.5,

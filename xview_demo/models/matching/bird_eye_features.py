@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from xview_demo.models.blocks import standardise
-from xview_demo.models.matching.bird_eye_correlation import BirdEyeCorrelation
+from xview_demo.models.matching.bird_eye_correlation import HEIGHTS, BirdEyeCorrelation
 
 
 class DenseEncoder(nn.Sequential):
@@ -58,7 +58,7 @@ class BirdEyeFeatures(BirdEyeCorrelation):
         temperature: float = 0.07,
         resolution: float = 0.4,
         reach: float = 3.2,
-        heights: tuple[float, ...] = (2.0, 2.5, 3.1),
+        heights: tuple[float, ...] = HEIGHTS,
         spread: float = 14.0,
         headings: int = 72,
         calibration: tuple[float, float] = (0.03, 0.03),
