@@ -15,8 +15,7 @@ from xview_demo.world import World
 COUNT = 6
 
 
-@pytest.fixture(scope="module")
-def places():
+def six_places():
     """Strips (65°), spheres and tiles of six places of a world, and where they are."""
     world = World(3, size=260.0, resolution=1.0)
     sites = world.sites(COUNT)
@@ -24,6 +23,11 @@ def places():
     spheres = world.panoramas(sites, height=64, width=128, vfov=180.0).colour
     tiles = world.aerials(sites, metres=72.0, pixels=80).colour
     return strips, spheres, tiles, [site.latlon for site in sites]
+
+
+@pytest.fixture(scope="module")
+def places():
+    return six_places()
 
 
 def write_cvusa(root, places, ground="streetview/panos/{:07d}.jpg", aerial="bingmap/19/{:07d}.jpg", lists="splits/"):
@@ -165,11 +169,12 @@ def test_cvact_says_what_is_missing(tmp_path, places):
 
 
 def write_vigor(root, places, second_layout=False, tail=""):
-    """Each city has three tiles in a row, 72 m apart... one panorama per place, alternately train and test."""
-    for city in ("NewYork", "Seattle", "SanFrancisco", "Chicago"):
+    """Each city, a degree north of the last, has four tiles and a panorama on two: the first train, the other test."""
+    for number, city in enumerate(("NewYork", "Seattle", "SanFrancisco", "Chicago")):
         homes = (f"satellite/{city}", f"ground/{city}") if second_layout else (f"{city}/satellite", f"{city}/panorama")
-        tiles = [f"satellite_{lat:.6f}_{lon:.6f}.png" for lat, lon in places[3][:4]]
-        panos = [f"pano{n},{lat:.6f},{lon:.6f},.jpg" for n, (lat, lon) in enumerate(places[3][:2])]
+        where = [(lat + number, lon) for lat, lon in places[3][:4]]
+        tiles = [f"satellite_{lat:.6f}_{lon:.6f}.png" for lat, lon in where]
+        panos = [f"pano{n},{lat:.6f},{lon:.6f},.jpg" for n, (lat, lon) in enumerate(where[:2])]
         for n, name in enumerate(tiles):
             write_image(root / homes[0] / name, places[2][n])
         for n, name in enumerate(panos):

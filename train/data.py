@@ -76,8 +76,9 @@ def rarity(shares: np.ndarray, least: float = 0.003) -> np.ndarray:
 def apart(place: Tensor, metres: float, other: Tensor | None = None) -> Tensor:
     """(B, B) True where two places (B, 4: world seed, east, north, …) are of different worlds or that far apart.
 
-    With `other` (M, 4): the places against those, (B, M).
+    With `other` (M, 4): the places against those, (B, M). Both may have further dimensions before these.
     """
     other = place if other is None else other
-    far = torch.cdist(place[:, 1:3], other[:, 1:3]) > metres
-    return far | (place[:, None, 0] != other[None, :, 0])
+    # by differences: the quicker way through products is wrong by metres some kilometres from the origin
+    far = torch.cdist(place[..., 1:3], other[..., 1:3], compute_mode="donot_use_mm_for_euclid_dist") > metres
+    return far | (place[..., :, None, 0] != other[..., None, :, 0])

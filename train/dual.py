@@ -1,7 +1,8 @@
 """The modern recipe for real data sets: symmetric InfoNCE with label smoothing and hard negatives, on any device.
 
 As Sample4Geo (Deuser, Habel & Oswald, ICCV 2023): a shared ConvNeXt-B, AdamW 1e-3 with a cosine and one epoch of
-warm-up, batches of 128 of which half are neighbours of the other half, first on the ground, then in similarity.
+warm-up, batches of 128 of which half are neighbours of the other half, first on the ground, then in similarity. A pair
+whose neighbours on the ground are unknown gets any others until then.
 Precision and several processes are accelerate's: `accelerate launch -m train NAME …` trains on all GPUs of a machine.
 """
 
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 from torch import Generator, Tensor, nn
 
@@ -29,7 +31,7 @@ class DualBatch:
 
     strip: Tensor  # (B, 3, H, W)
     tile: Tensor  # (B, 3, P, P)
-    valid: Tensor  # (B, B) False where two places are too close to count as different
+    valid: Tensor  # (B, B) False where two pairs show one place, by metres or by their tiles
 
 
 class Both(nn.Module):
@@ -77,6 +79,7 @@ class DualMethod:
         self.optimisers: dict[str, torch.optim.Optimizer] = {"model": prepared}
         self.rows = cache.samples()
         self.place = torch.from_numpy(np.asarray(cache["place"][self.rows]))
+        self.same: csr_array = cache.same
         self.near = self._ground_neighbours()
         self.mined = -1
 
@@ -86,15 +89,34 @@ class DualMethod:
         return self.accelerator.is_main_process
 
     def _ground_neighbours(self) -> np.ndarray:
-        """(N, K) the pairs nearest on the ground to each pair, itself left out."""
-        count = min(int(self.options["neighbours"]), len(self.rows) - 1)
+        """(N, K) the pairs nearest on the ground to each pair that show another place.
+
+        Where there are too few in its world, any others stand in for them.
+        """
+        total = len(self.rows)
+        count = min(int(self.options["neighbours"]), total - 1)
         world_apart = self.place[:, :1].double() * 1e9  # another world is never near
         points = torch.cat((self.place[:, 1:3].double(), world_apart), 1).numpy()
-        return cKDTree(points).query(points, k=count + 1)[1][:, 1:].reshape(len(points), count)
+        nearest = cKDTree(points).query(points, k=min(2 * count + 1, total))[1].reshape(total, -1)
+        unfit = (points[nearest, 2] != points[:, None, 2]) | self._same(nearest)
+        order = np.argsort(unfit, axis=1, kind="stable")[:, :count]
+        near, unfit = np.take_along_axis(nearest, order, 1), np.take_along_axis(unfit, order, 1)
+        further = torch.randint(1, max(2, total), near.shape, generator=generator_of(self.settings.seed, 0)).numpy()
+        return np.where(unfit, (np.arange(total)[:, None] + further) % total, near)
+
+    def _same(self, others: np.ndarray) -> np.ndarray:
+        """(N, K) whether each pair shows the same place as those others (N, K)."""
+        near = ~apart(self.place[:, None], self.options["apart"], self.place[others])[:, 0]
+        return near.numpy() | self.same[np.arange(len(others))[:, None], others].toarray()
+
+    def _apart(self, rows: np.ndarray, others: np.ndarray) -> Tensor:
+        """(B, M) bool, whether pairs (B,) show other places than others (M,): too far off, and not in one tile."""
+        far = apart(self.place[rows], self.options["apart"], self.place[others])
+        return far & ~torch.from_numpy(self.same[rows][:, others].toarray())
 
     @torch.no_grad()
     def _similar(self) -> np.ndarray:
-        """(N, K) the pairs whose tiles look most like each pair's panorama, itself left out."""
+        """(N, K) the pairs of other places whose tiles look most like each pair's panorama."""
         self.model.eval()
         ground, aerial = [], []
         for start in range(0, len(self.rows), CHUNK):
@@ -105,9 +127,9 @@ class DualMethod:
         self.model.train()
         tiles = torch.cat(aerial)
         best = []
-        for number, part in enumerate(torch.cat(ground).split(1024)):
-            scores = part @ tiles.T
-            scores[torch.arange(len(part)), number * 1024 + torch.arange(len(part))] = -torch.inf
+        everyone = np.arange(len(self.rows))
+        for part, own in zip(torch.cat(ground).split(1024), torch.from_numpy(everyone).split(1024), strict=True):
+            scores = (part @ tiles.T).masked_fill(~self._apart(own.numpy(), everyone), -torch.inf)
             best.append(scores.topk(self.near.shape[1], dim=1).indices)
         return torch.cat(best).numpy()
 
@@ -126,8 +148,7 @@ class DualMethod:
         strip = augment.roll(sample.ground, quarters * (sample.ground.shape[-1] // 4))
         tile = torch.stack([t.rot90(int(q), (1, 2)) for t, q in zip(sample.aerial, quarters, strict=True)])
         strip, tile = (augment.jitter_colour(x, generator, o["colour"], grey=0.0) for x in (strip, tile))
-        valid = apart(self.place[chosen], o["apart"])
-        return DualBatch(strip, tile, valid)
+        return DualBatch(strip, tile, self._apart(chosen, chosen))
 
     def step(self, batch: DualBatch) -> dict[str, float]:
         """One update; logs the loss and the share of queries found within the batch."""

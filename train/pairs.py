@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from train.cache import CacheConfig
+from train.geography import places, same_places
 from xview_demo import zoo
 from xview_demo.classes import label_colours
 from xview_demo.data import PairIndex, read
@@ -48,7 +50,7 @@ class PairCache:
 
     Strips look north where the heading is known and are filled by the picture, whatever its vertical field of view, as
     the published models take them; a tile is the middle `tile_metres` of its picture, or all of it when the scale is
-    unknown.
+    unknown. A place is where the camera stood, or else its tile; pairs of unknown places lie in areas of their own.
 
     Args:
         index: what to open; queries without a right tile are left out.
@@ -58,7 +60,8 @@ class PairCache:
 
     def __init__(self, index: PairIndex, config: CacheConfig, folder: Path | None = None) -> None:
         self.index, self.folder = index, folder
-        self.rows = np.flatnonzero(index.truth >= 0)
+        self.truth = index.truth  # kept, since an index finds it anew each time
+        self.rows = np.flatnonzero(self.truth >= 0)
         if not len(self.rows):
             raise DataError(f"No query of the data set {index.name!r} has a right tile: check its split.")
         self.config = CacheConfig(
@@ -94,7 +97,7 @@ class PairCache:
         return _bytes(self._strip(self._view(row)))
 
     def _tile(self, row: int) -> Tensor:
-        item = self.index.aerial[self.index.truth[self.rows[row]]]
+        item = self.index.aerial[self.truth[self.rows[row]]]
         return open_aerial(item).tile(self.config.tile_metres, self.config.tile_pixels)
 
     def _aerial(self, row: int) -> Tensor:
@@ -108,7 +111,7 @@ class PairCache:
         return self._helper("ground").predict(self._strip(view)[None])[0][0]
 
     def _aerial_labels(self, row: int) -> Tensor:
-        item, tile = self.index.aerial[self.index.truth[self.rows[row]]], self._tile(row)
+        item, tile = self.index.aerial[self.truth[self.rows[row]]], self._tile(row)
         if "label" in item.also:
             painted = read_image(item.also["label"])[0][None]
             return _labels(_bytes(F.interpolate(painted, tile.shape[-2:], mode="nearest")[0]))
@@ -118,7 +121,18 @@ class PairCache:
         return self._helper("depth").predict(self._strip(self._view(row))[None])[0].half()
 
     def _place(self, row: int) -> Tensor:
-        return torch.tensor([0.0, 100.0 * row, 0.0, 2.5])  # far apart: every pair is a place of its own
+        return self._places[row]
+
+    @cached_property
+    def _places(self) -> Tensor:
+        """(N, 4) as `train.geography.places` has them."""
+        items = ((self.index.ground[row], self.index.aerial[self.truth[row]]) for row in self.rows)
+        return torch.from_numpy(places([ground.latlon or aerial.latlon for ground, aerial in items]))
+
+    @cached_property
+    def same(self) -> csr_array:
+        """(N, N) bool, True where two pairs show the same place, whatever the metres between them."""
+        return same_places(self.index, self.rows)
 
     @cached_property
     def _helpers(self) -> dict[str, Any]:

@@ -1,0 +1,123 @@
+"""The modern recipe on real pairs: true neighbours on the ground, pairs of one place, and runs that go on as they were.
+
+Places and tiles are made up where no picture is looked at, and miniatures in the real layouts elsewhere.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from train import recipes
+from train.cache import CacheConfig
+from train.data import apart
+from train.dual import DualMethod
+from train.engine import generator_of
+from train.geography import places as places_of
+from train.pairs import PairCache
+from xview_demo.data import AerialItem, GroundItem, PairIndex
+from xview_demo.geometry.geodesy import distance_m, enu_to_latlon
+
+NEW_YORK, SEATTLE = (40.75, -73.98), (47.61, -122.33)
+SMALL = CacheConfig(height=32, width=128, tile_pixels=64)
+
+
+def invented(ground, tiles=None, positives=None, semi=()):
+    """The cache of pairs whose pictures are never opened: where cameras and tiles are, which tiles are right."""
+    tiles = ground if tiles is None else tiles
+    positives = tuple((n,) for n in range(len(ground))) if positives is None else positives
+    cameras = tuple(GroundItem(str(n), "none.jpg", latlon=place) for n, place in enumerate(ground))
+    aerial = tuple(AerialItem(str(n), "none.jpg", latlon=place) for n, place in enumerate(tiles))
+    return PairCache(PairIndex("made", "train", cameras, aerial, tuple(positives), semi), SMALL)
+
+
+def method_of(cache, **options):
+    settings = recipes.get("dual-encoder-vigor").small().settings
+    return DualMethod(replace(settings, options=settings.options | options), cache)
+
+
+def in_line(origin, metres):
+    """Places that many metres east of another."""
+    return [tuple(map(float, enu_to_latlon(float(m), 0.0, origin))) for m in metres]
+
+
+def test_places_are_metres_on_the_ground():
+    latlon = in_line(NEW_YORK, (0, 15, 9_000)) + [None] + in_line(SEATTLE, (0, -40)) + [None]
+    place = torch.from_numpy(places_of(latlon))
+    assert place.shape == (7, 4) and place.dtype == torch.float32 and (place[:, 3] == 2.5).all()
+    for a, b in ((0, 1), (0, 2), (4, 5)):
+        metres = (place[a, 1:3] - place[b, 1:3]).norm().item()
+        assert metres == pytest.approx(distance_m(latlon[a], latlon[b]), abs=0.02) and place[a, 0] == place[b, 0]
+    assert len(place[:, 0].unique()) == 4  # two cities, two unknown places
+    assert torch.cdist(place[:3, 1:3], place[3:, 1:3]).min() > 90  # whoever looks at metres alone sees them apart
+    assert torch.equal(apart(place, 20.0)[:2, :2], torch.zeros(2, 2, dtype=torch.bool))
+    assert apart(place, 10.0).sum() == 7 * 6
+
+
+def test_a_long_way_from_the_origin_near_places_are_still_near():
+    place = torch.zeros(40, 4)
+    place[:, 1:3] = 20_000.3 + 2.9 * torch.arange(40.0)[:, None]
+    assert torch.equal(apart(place, 12.0), (place[:, None, 1] - place[None, :, 1]).abs() * 2**0.5 > 12)
+
+
+def test_hard_negatives_are_the_neighbours_on_the_ground():
+    """Listed out of order, two cities mixed, and two cameras at one spot, which are no negatives of each other."""
+    cities = {0: (NEW_YORK, (0, 600, 150, 2_000, 0)), 1: (SEATTLE, (0, 90, 250, 4_000, 900))}
+    order = [(city, n) for n in range(5) for city in cities]
+    cache = invented([in_line(cities[city][0], cities[city][1])[n] for city, n in order])
+    near = method_of(cache, neighbours=2).near
+    row = {pair: number for number, pair in enumerate(order)}
+    assert near[row[0, 0]].tolist() == [row[0, 2], row[0, 1]]
+    assert near[row[0, 3]].tolist()[0] == row[0, 1]
+    assert near[row[1, 0]].tolist() == [row[1, 1], row[1, 2]]
+    assert all(order[n][0] == order[row_][0] for row_ in range(10) for n in near[row_])
+
+
+def test_without_places_hard_negatives_are_any_others():
+    cache = invented([None] * 40)
+    place = torch.from_numpy(cache["place"][cache.samples()])
+    assert torch.equal(apart(place, 12.0), ~torch.eye(40, dtype=torch.bool))
+    assert torch.cdist(place[:, 1:3], place[:, 1:3]).add(torch.eye(40) * 100).min() >= 100
+    near = method_of(cache, neighbours=4).near
+    assert near.shape == (40, 4) and (near != np.arange(40)[:, None]).all()
+    steps = (near - np.arange(40)[:, None]) % 40
+    assert len(np.unique(steps)) > 20  # from the whole list, not from beside it
+    assert (method_of(cache, neighbours=4).near == near).all()
+
+
+def test_a_lonely_pair_of_a_known_place_gets_others_too():
+    cache = invented(in_line(NEW_YORK, (0, 100, 200)) + [SEATTLE] + [None])
+    near = method_of(cache, neighbours=2).near
+    assert set(near[0]) == {1, 2} and 3 not in near[3] and 4 not in near[4]
+
+
+def test_pairs_in_one_another_s_tiles_are_one_place():
+    """Cameras 30 m apart: 0 and 1 share a tile, 2 lies within the tile of 1 and 0, 3 is elsewhere."""
+    cameras = in_line(NEW_YORK, (0, 30, 60, 400))
+    tiles = in_line(NEW_YORK, (10, 45, 410))
+    cache = invented(cameras, tiles, [(0,), (0,), (1,), (2,)], semi=((), (), (0,), ()))
+    method = method_of(cache, neighbours=3)
+    expected = torch.zeros(4, 4, dtype=torch.bool)
+    expected[3, :3] = expected[:3, 3] = True
+    everyone = np.arange(4)
+    assert torch.equal(method._apart(everyone, everyone), expected)
+    assert (method.near[:3, 0] == 3).all()
+
+
+@pytest.fixture
+def pictures(monkeypatch):
+    """Noise in the place of the pictures of invented pairs."""
+    rng = np.random.default_rng(0)
+    strips, tiles = (torch.from_numpy(rng.integers(0, 255, (12, *size, 3), np.uint8)) for size in ((32, 128), (64, 64)))
+    monkeypatch.setattr(PairCache, "_ground", lambda self, row: strips[row])
+    monkeypatch.setattr(PairCache, "_aerial", lambda self, row: tiles[row])
+
+
+def test_neither_the_loss_nor_the_mining_takes_one_place_for_two(pictures):
+    """Eleven pairs share one tile, so that each has a single wrong one, which is all that there is to find."""
+    cache = invented(in_line(NEW_YORK, range(0, 480, 40)), positives=[(0,)] * 11 + [(11,)])
+    method = method_of(cache, neighbours=1)
+    batch = method.batch(generator_of(0, 3))
+    assert 0 < batch.valid.sum() <= 6 and torch.equal(batch.valid, batch.valid.T)
+    assert (method._similar()[:11] == 11).all()
