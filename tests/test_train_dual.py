@@ -4,23 +4,26 @@ Places and tiles are made up where no picture is looked at, and miniatures in th
 """
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from test_train import TINY, FakeWorld
 
-from train import recipes
-from train.cache import CacheConfig
+from train import cache, recipes
 from train.data import apart
 from train.dual import DualMethod
-from train.engine import generator_of
+from train.engine import Average, generator_of, resume, save_checkpoint, train
 from train.geography import places as places_of
+from train.matching import AzimuthMethod
 from train.pairs import PairCache
 from xview_demo.data import AerialItem, GroundItem, PairIndex
+from xview_demo.errors import XViewError
 from xview_demo.geometry.geodesy import distance_m, enu_to_latlon
 
 NEW_YORK, SEATTLE = (40.75, -73.98), (47.61, -122.33)
-SMALL = CacheConfig(height=32, width=128, tile_pixels=64)
+SMALL = cache.CacheConfig(height=32, width=128, tile_pixels=64)
 
 
 def invented(ground, tiles=None, positives=None, semi=()):
@@ -32,9 +35,9 @@ def invented(ground, tiles=None, positives=None, semi=()):
     return PairCache(PairIndex("made", "train", cameras, aerial, tuple(positives), semi), SMALL)
 
 
-def method_of(cache, **options):
+def method_of(data, **options):
     settings = recipes.get("dual-encoder-vigor").small().settings
-    return DualMethod(replace(settings, options=settings.options | options), cache)
+    return DualMethod(replace(settings, options=settings.options | options), data)
 
 
 def in_line(origin, metres):
@@ -65,8 +68,8 @@ def test_hard_negatives_are_the_neighbours_on_the_ground():
     """Listed out of order, two cities mixed, and two cameras at one spot, which are no negatives of each other."""
     cities = {0: (NEW_YORK, (0, 600, 150, 2_000, 0)), 1: (SEATTLE, (0, 90, 250, 4_000, 900))}
     order = [(city, n) for n in range(5) for city in cities]
-    cache = invented([in_line(cities[city][0], cities[city][1])[n] for city, n in order])
-    near = method_of(cache, neighbours=2).near
+    data = invented([in_line(cities[city][0], cities[city][1])[n] for city, n in order])
+    near = method_of(data, neighbours=2).near
     row = {pair: number for number, pair in enumerate(order)}
     assert near[row[0, 0]].tolist() == [row[0, 2], row[0, 1]]
     assert near[row[0, 3]].tolist()[0] == row[0, 1]
@@ -75,20 +78,20 @@ def test_hard_negatives_are_the_neighbours_on_the_ground():
 
 
 def test_without_places_hard_negatives_are_any_others():
-    cache = invented([None] * 40)
-    place = torch.from_numpy(cache["place"][cache.samples()])
+    data = invented([None] * 40)
+    place = torch.from_numpy(data["place"][data.samples()])
     assert torch.equal(apart(place, 12.0), ~torch.eye(40, dtype=torch.bool))
     assert torch.cdist(place[:, 1:3], place[:, 1:3]).add(torch.eye(40) * 100).min() >= 100
-    near = method_of(cache, neighbours=4).near
+    near = method_of(data, neighbours=4).near
     assert near.shape == (40, 4) and (near != np.arange(40)[:, None]).all()
     steps = (near - np.arange(40)[:, None]) % 40
     assert len(np.unique(steps)) > 20  # from the whole list, not from beside it
-    assert (method_of(cache, neighbours=4).near == near).all()
+    assert (method_of(data, neighbours=4).near == near).all()
 
 
 def test_a_lonely_pair_of_a_known_place_gets_others_too():
-    cache = invented(in_line(NEW_YORK, (0, 100, 200)) + [SEATTLE] + [None])
-    near = method_of(cache, neighbours=2).near
+    data = invented(in_line(NEW_YORK, (0, 100, 200)) + [SEATTLE] + [None])
+    near = method_of(data, neighbours=2).near
     assert set(near[0]) == {1, 2} and 3 not in near[3] and 4 not in near[4]
 
 
@@ -96,8 +99,8 @@ def test_pairs_in_one_another_s_tiles_are_one_place():
     """Cameras 30 m apart: 0 and 1 share a tile, 2 lies within the tile of 1 and 0, 3 is elsewhere."""
     cameras = in_line(NEW_YORK, (0, 30, 60, 400))
     tiles = in_line(NEW_YORK, (10, 45, 410))
-    cache = invented(cameras, tiles, [(0,), (0,), (1,), (2,)], semi=((), (), (0,), ()))
-    method = method_of(cache, neighbours=3)
+    data = invented(cameras, tiles, [(0,), (0,), (1,), (2,)], semi=((), (), (0,), ()))
+    method = method_of(data, neighbours=3)
     expected = torch.zeros(4, 4, dtype=torch.bool)
     expected[3, :3] = expected[:3, 3] = True
     everyone = np.arange(4)
@@ -116,8 +119,70 @@ def pictures(monkeypatch):
 
 def test_neither_the_loss_nor_the_mining_takes_one_place_for_two(pictures):
     """Eleven pairs share one tile, so that each has a single wrong one, which is all that there is to find."""
-    cache = invented(in_line(NEW_YORK, range(0, 480, 40)), positives=[(0,)] * 11 + [(11,)])
-    method = method_of(cache, neighbours=1)
+    data = invented(in_line(NEW_YORK, range(0, 480, 40)), positives=[(0,)] * 11 + [(11,)])
+    method = method_of(data, neighbours=1)
     batch = method.batch(generator_of(0, 3))
     assert 0 < batch.valid.sum() <= 6 and torch.equal(batch.valid, batch.valid.T)
     assert (method._similar()[:11] == 11).all()
+
+
+class Killed(Exception):
+    """Stands for what ends a process."""
+
+
+def ended(run, settings, method, at=None):
+    """The state of all that a method keeps after its run; one that is killed before the step `at` has none."""
+    if at is None:
+        train(settings, method, run)
+        return {f"{name}.{k}": v for name, part in method.modules.items() for k, v in part.state_dict().items()}
+    step, left = method.step, list(range(at))
+
+    def dying(batch):
+        if not left:
+            raise Killed
+        left.pop()
+        return step(batch)
+
+    method.step = dying
+    with pytest.raises(Killed):
+        train(settings, method, run, checkpoint_minutes=0.0)
+    return {}
+
+
+def goes_on(build, settings, folder, at):
+    """Whether a run killed before the step `at` ends like an unbroken one, tensor by tensor."""
+    whole = ended(folder / "whole", settings, build())
+    ended(folder / "broken", settings, build(), at)
+    resumed = ended(folder / "broken", settings, build())
+    assert whole.keys() == resumed.keys()
+    return all(torch.equal(whole[k], resumed[k]) for k in whole)
+
+
+def started(method, settings, data):
+    torch.manual_seed(settings.seed)
+    return method(settings, data)
+
+
+def test_a_run_killed_after_mining_ends_like_an_unbroken_one(pictures, tmp_path):
+    small = recipes.get("dual-encoder-cvusa").small().settings
+    settings = replace(small, steps=6, options=small.options | {"refresh": 3})
+    assert goes_on(lambda: started(DualMethod, settings, invented([None] * 12)), settings, tmp_path, 4)
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_the_bundled_matcher_ends_like_an_unbroken_one(tmp_path):
+    """The last of its steps, after the kill, looks at tiles that the second remembered."""
+    data = cache.Cache(cache.build(TINY, tmp_path, workers=0, factory=FakeWorld))
+    settings = replace(recipes.get("azimuth-world").small().settings, steps=3)
+    assert settings.options["later"] == {"after": 1, "hard": 2}
+    assert goes_on(lambda: started(AzimuthMethod, settings, data), settings, tmp_path, 2)
+
+
+def test_a_run_that_did_not_keep_its_neighbours_says_so(tmp_path):
+    settings = recipes.get("dual-encoder-cvusa").small().settings
+    method = DualMethod(settings, invented([None] * 4))
+    average = Average(method.model, 0.0)
+    kept = SimpleNamespace(modules={"model": method.model}, optimisers=method.optimisers)
+    save_checkpoint(tmp_path / "c.pt", 1, settings, kept, average)
+    with pytest.raises(XViewError, match="did not keep its neighbours: start over with --fresh"):
+        resume(tmp_path / "c.pt", settings, method, average)

@@ -20,6 +20,7 @@ from train import augment
 from train.data import apart, draw, pairs
 from train.engine import Settings, generator_of
 from train.losses import info_nce
+from train.memory import Neighbours
 from xview_demo.models.matching.dual_encoder import DualEncoder
 
 CHUNK = 64  # pairs described at once when neighbours are looked for
@@ -71,7 +72,6 @@ class DualMethod:
             self.model.start_from_pretrained()
         if self.options["checkpointing"]:
             self.model.spare_memory()
-        self.modules: dict[str, nn.Module] = {"model": self.model}
         optimiser = torch.optim.AdamW(
             self.model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -80,8 +80,13 @@ class DualMethod:
         self.rows = cache.samples()
         self.place = torch.from_numpy(np.asarray(cache["place"][self.rows]))
         self.same: csr_array = cache.same
-        self.near = self._ground_neighbours()
-        self.mined = -1
+        self.neighbours = Neighbours(self._ground_neighbours())
+        self.modules: dict[str, nn.Module] = {"model": self.model, "neighbours": self.neighbours}
+
+    @property
+    def near(self) -> np.ndarray:
+        """(N, K) the pairs from which hard negatives of each are drawn."""
+        return self.neighbours.near.numpy()
 
     @property
     def main(self) -> bool:
@@ -153,8 +158,8 @@ class DualMethod:
     def step(self, batch: DualBatch) -> dict[str, float]:
         """One update; logs the loss and the share of queries found within the batch."""
         done = int(self._count())
-        if done and done % int(self.options["refresh"]) == 0 and done != self.mined:
-            self.near, self.mined = self._similar(), done
+        if done and done % int(self.options["refresh"]) == 0 and done != int(self.neighbours.mined):
+            self.neighbours.replace(self._similar(), done)
         device = self.accelerator.device
         with self.accelerator.autocast():
             ground, aerial, scale = self.both(batch.strip.to(device), batch.tile.to(device))

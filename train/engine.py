@@ -169,6 +169,11 @@ def resume(path: Path, settings: Settings, method: Method, average: Average) -> 
             f"The run in {path.parent} was started with {was}, now it is {now}: "
             "repeat the old settings, or start over with --fresh or another --out."
         )
+    if lost := [name for name in method.modules if name not in content["modules"]]:
+        raise XViewError(
+            f"The run in {path.parent} was started by an earlier version that did not keep its {' and '.join(lost)}: "
+            "start over with --fresh or another --out."
+        )
     for name, module in method.modules.items():
         module.load_state_dict(content["modules"][name])
     for name, optimiser in method.optimisers.items():

@@ -1,9 +1,11 @@
-"""Wrong tiles from earlier batches: a gallery holds far more look-alikes than one batch does.
+"""What a run remembers beside its weights, saved with them: wrong tiles from earlier batches, and look-alikes.
 
-As the cross-batch memory of Wang et al. (CVPR 2020, https://arxiv.org/abs/1912.06798): while the weights move slowly,
-descriptors of some steps ago are still good negatives.
+A gallery holds far more look-alikes than one batch does. As the cross-batch memory of Wang et al. (CVPR 2020,
+https://arxiv.org/abs/1912.06798): while the weights move slowly, descriptors of some steps ago are still good
+negatives.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -37,3 +39,24 @@ class TileMemory(nn.Module):
         """Descriptors (M, D) and places (M, 4) of what has been written."""
         known = min(int(self.written), len(self.place))
         return self.descriptors[:known], self.place[:known]
+
+
+class Neighbours(nn.Module):
+    """From which pairs the hard negatives of each pair are drawn; saved with a checkpoint as any module.
+
+    Args:
+        near: (N, K) rows of the pairs near each pair.
+    """
+
+    near: Tensor
+    mined: Tensor
+
+    def __init__(self, near: np.ndarray) -> None:
+        super().__init__()
+        self.register_buffer("near", torch.from_numpy(near.astype(np.int32)))
+        self.register_buffer("mined", torch.tensor(-1))
+
+    def replace(self, near: np.ndarray, step: int) -> None:
+        """Put what was mined before a step, (N, K), in the place of what was known."""
+        self.near.copy_(torch.from_numpy(near))
+        self.mined.fill_(step)
