@@ -3,6 +3,7 @@
 Places and tiles are made up where no picture is looked at, and miniatures in the real layouts elsewhere.
 """
 
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from train.geography import places as places_of
 from train.matching import AzimuthMethod
 from train.pairs import PairCache
 from xview_demo.data import AerialItem, GroundItem, PairIndex
-from xview_demo.errors import XViewError
+from xview_demo.errors import ModelError, XViewError
 from xview_demo.geometry.geodesy import distance_m, enu_to_latlon
 
 NEW_YORK, SEATTLE = (40.75, -73.98), (47.61, -122.33)
@@ -186,3 +187,11 @@ def test_a_run_that_did_not_keep_its_neighbours_says_so(tmp_path):
     save_checkpoint(tmp_path / "c.pt", 1, settings, kept, average)
     with pytest.raises(XViewError, match="did not keep its neighbours: start over with --fresh"):
         resume(tmp_path / "c.pt", settings, method, average)
+
+
+def test_without_accelerate_the_extra_that_brings_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    monkeypatch.delitem(sys.modules, "train.dual")
+    method = recipes.get("dual-encoder-cvusa").load()
+    with pytest.raises(ModelError, match=r'accelerate, which is not installed: run `pip install -e "\.\[train\]"`'):
+        method(recipes.get("dual-encoder-cvusa").small().settings, invented([None] * 2))

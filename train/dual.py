@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 from torch import Generator, Tensor, nn
@@ -21,6 +20,7 @@ from train.data import apart, draw, pairs
 from train.engine import Settings, generator_of
 from train.losses import info_nce
 from train.memory import Neighbours
+from xview_demo.errors import ModelError
 from xview_demo.models.matching.dual_encoder import DualEncoder
 
 CHUNK = 64  # pairs described at once when neighbours are looked for
@@ -55,6 +55,9 @@ class DualMethod:
     "fp16"), `smoothing` (of the labels), `hard` (share of a batch that are neighbours of the rest), `neighbours` (from
     how many one is drawn), `refresh` (steps between looking for similar pairs; before the first, neighbours on the
     ground), `colour`, `turn` (quarter turns of both views), `apart` (metres).
+
+    Raises:
+        ModelError: accelerate is not installed.
     """
 
     averaged = "model"
@@ -66,7 +69,7 @@ class DualMethod:
             "neighbours": 64, "refresh": 1000, "colour": 0.3, "turn": True, "apart": 12.0,
         }  # fmt: skip
         self.options |= settings.options
-        self.accelerator = Accelerator(mixed_precision=self.options["precision"])
+        self.accelerator = _accelerator(self.options["precision"])
         self.model = DualEncoder(**settings.model)
         if self.options["pretrained"]:
             self.model.start_from_pretrained()
@@ -177,3 +180,13 @@ class DualMethod:
         """Updates so far, which the optimiser keeps through a resumed run."""
         states = list(self.optimisers["model"].state.values())
         return float(states[0]["step"]) if states else 0.0
+
+
+def _accelerator(precision: str) -> Any:
+    try:
+        from accelerate import Accelerator
+    except ModuleNotFoundError:
+        raise ModelError(
+            'The dual encoders are trained with accelerate, which is not installed: run `pip install -e ".[train]"`.'
+        ) from None
+    return Accelerator(mixed_precision=precision)
