@@ -3,6 +3,8 @@
 Places and tiles are made up where no picture is looked at, and miniatures in the real layouts elsewhere.
 """
 
+import json
+import math
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,18 +12,23 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
+from test_readers import six_places, write_cvact, write_vigor
 from test_train import TINY, FakeWorld
 
 from train import cache, recipes
+from train.__main__ import main
 from train.data import apart
 from train.dual import DualMethod
-from train.engine import Average, generator_of, resume, save_checkpoint, train
+from train.engine import Average, cosine, generator_of, resume, save_checkpoint, train
 from train.geography import places as places_of
 from train.matching import AzimuthMethod
 from train.pairs import PairCache
-from xview_demo.data import AerialItem, GroundItem, PairIndex
+from xview_demo import zoo
+from xview_demo.data import AerialItem, GroundItem, PairIndex, read_vigor
 from xview_demo.errors import ModelError, XViewError
 from xview_demo.geometry.geodesy import distance_m, enu_to_latlon
+from xview_demo.models.matching.dual_encoder import DualEncoder
 
 NEW_YORK, SEATTLE = (40.75, -73.98), (47.61, -122.33)
 SMALL = cache.CacheConfig(height=32, width=128, tile_pixels=64)
@@ -195,3 +202,74 @@ def test_without_accelerate_the_extra_that_brings_it_is_named(monkeypatch):
     method = recipes.get("dual-encoder-cvusa").load()
     with pytest.raises(ModelError, match=r'accelerate, which is not installed: run `pip install -e "\.\[train\]"`'):
         method(recipes.get("dual-encoder-cvusa").small().settings, invented([None] * 2))
+
+
+# Presets
+
+
+@pytest.fixture
+def any_precision():
+    """Lets runs of one process differ in precision, to which accelerate holds on otherwise."""
+    reset = AcceleratorState._reset_state
+    yield reset
+    reset(reset_partial_state=True)
+
+
+@pytest.mark.parametrize(("data", "write"), [("cvact", write_cvact), ("vigor", write_vigor)])
+def test_presets_run_on_their_own_data(data, write, tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    write(root, six_places())
+    name = f"dual-encoder-{data}"
+    words = [name, "--smoke", "--root", root, "--cache", tmp_path, "--threads", 1]
+    assert main([str(word) for word in words]) == 0
+    run = tmp_path / "runs" / f"{name}-smoke"
+    assert zoo.is_folder_of_weights(run / "model")
+    settings = json.loads((run / "settings.json").read_text())
+    assert settings["recipe"] == name and settings["steps"] == 3
+    assert math.isfinite(json.loads((run / "log.jsonl").read_text().splitlines()[-1])["loss"])
+
+
+def test_pairs_of_a_vigor_city_share_their_tiles(tmp_path):
+    """Either panorama of a city in the miniature lies within the tile of the other; the cities lie far apart."""
+    data = PairCache(read_vigor(write_vigor(tmp_path, six_places()), None), SMALL)
+    everyone = data.samples()
+    city = np.array([item.id.split("/")[0] for item in data.index.ground])
+    found = method_of(data)._apart(everyone, everyone).numpy()
+    assert len(everyone) == 8 and np.array_equal(found, city[:, None] != city)
+
+
+def test_memory_is_spared_and_half_the_bits_used_as_the_presets_ask(pictures, any_precision):
+    """One step of each kind from the same weights: the same gradient, but for the rounding of half precision."""
+    data, after = invented([None] * 6), {}
+    seen = []
+    for checkpointing, precision in ((False, "no"), (True, "no"), (True, "bf16")):
+        any_precision(reset_partial_state=True)
+        torch.manual_seed(0)
+        method = method_of(data, checkpointing=checkpointing, precision=precision)
+        assert method.model.encoder.grad_checkpointing == checkpointing
+        method.model.encoder.conv1[0].register_forward_hook(lambda *given: seen.append(given[2].dtype))
+        report = method.step(method.batch(generator_of(0, 0)))
+        assert math.isfinite(report["loss"]) and seen[-1] == (torch.bfloat16 if precision == "bf16" else torch.float32)
+        after[checkpointing, precision] = torch.cat([p.grad.flatten() for p in method.model.parameters()])
+    plain, spared, half = after.values()
+    assert torch.allclose(plain, spared, atol=1e-5)
+    assert not torch.equal(plain, half) and torch.cosine_similarity(plain, half, dim=0) > 0.8
+
+
+@pytest.mark.parametrize(("data", "count"), [("cvusa", 35_532), ("cvact", 35_532), ("vigor", 52_609)])
+def test_presets_carry_sample4geo_s_numbers(data, count):
+    recipe = recipes.get(f"dual-encoder-{data}")
+    settings = recipe.settings
+    assert settings.batch == 128 and settings.learning_rate == 1e-3 and settings.steps == 40 * count // 128
+    assert settings.options["pretrained"] and settings.options["checkpointing"] and settings.options["refresh"] > 0
+    epoch = count // 128
+    rates = [cosine(step, settings) for step in (0, epoch - 2, epoch, settings.steps - 1)]
+    assert rates[0] < 0.01 and 0.98 < rates[1] < 1 and rates[2] == pytest.approx(1, abs=1e-4) and rates[3] < 0.011
+    with torch.device("meta"):
+        model = DualEncoder(**settings.model)
+    assert model.backbone.startswith("convnext_base") and model.encoder.num_features == 1024 and model.aerial is None
+    assert model.aerial_size == 384 and model.ground_size == ((384, 768) if data == "vigor" else (140, 768))
+    method = recipe.small().load()(recipe.small().settings, invented([None] * 2))
+    assert method.options["smoothing"] == 0.1 and method.options["hard"] == 0.5
+    assert isinstance(method.optimisers["model"].optimizer, torch.optim.AdamW)
