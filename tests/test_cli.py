@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_readers import six_places, write_vigor
 
 from xview_demo import cli
 
@@ -115,6 +116,14 @@ def test_evaluate(xview, task, words, names):
     result = result_of(xview("evaluate", task, *words, "--json"))
     assert result["n"] and result["seeds"][0] >= 950_000 and result["model"]
     assert set(names) < set(result)
+
+
+def test_evaluate_across_the_cities_of_vigor(xview, tmp_path):
+    write_vigor(tmp_path, six_places())
+    words = ("evaluate", "matching", "--data", "vigor", "--root", tmp_path, "--split")
+    result = result_of(xview(*words, "cross-test", "--json"))
+    assert (result["data"], result["split"], result["n"], result["gallery"]) == ("vigor", "cross-test", 4, 8)
+    says_one_sentence(xview(*words, "across"), "'across'", "cross-test")
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -231,6 +231,17 @@ def test_vigor_areas_cities_and_corrected_lists(tmp_path, places):
         read_vigor(root, cities=("Paris",))
 
 
+def test_a_split_of_vigor_says_its_area(tmp_path, places):
+    root = write_vigor(tmp_path, places)
+    for part in ("train", "validation", "test"):
+        said, meant = read("vigor", root, split=f"cross-{part}"), read_vigor(root, part, area="cross")
+        assert said.ground == meant.ground and said.aerial == meant.aerial and said.split == f"cross-{part}"
+    with pytest.raises(DataError, match="no split 'cross-val'. Available: train, .* test, cross-train, .*cross-test"):
+        read_vigor(root, "cross-val")
+    with pytest.raises(DataError, match="No split named 'cross-train'"):
+        read("folder", root, split="cross-train")
+
+
 def test_vigor_says_what_is_missing(tmp_path, places):
     root = write_vigor(tmp_path, places)
     gone = next((root / "Seattle/panorama").glob("pano0*"))

@@ -215,13 +215,14 @@ def any_precision():
     reset(reset_partial_state=True)
 
 
-@pytest.mark.parametrize(("data", "write"), [("cvact", write_cvact), ("vigor", write_vigor)])
-def test_presets_run_on_their_own_data(data, write, tmp_path):
+@pytest.mark.parametrize(("data", "write", "split"), [("cvact", write_cvact, "train"), ("vigor", write_vigor, "train"),
+                                                      ("vigor", write_vigor, "cross-train")])  # fmt: skip
+def test_presets_run_on_their_own_data(data, write, split, tmp_path):
     root = tmp_path / "root"
     root.mkdir()
     write(root, six_places())
     name = f"dual-encoder-{data}"
-    words = [name, "--smoke", "--root", root, "--cache", tmp_path, "--threads", 1]
+    words = [name, "--smoke", "--root", root, "--cache", tmp_path, "--split", split, "--threads", 1]
     assert main([str(word) for word in words]) == 0
     run = tmp_path / "runs" / f"{name}-smoke"
     assert zoo.is_folder_of_weights(run / "model")

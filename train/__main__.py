@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--no-evaluation", action="store_true", help="skip the final evaluation and the card")
     p.add_argument("--data", help="train on a real data set instead of the worlds: cvusa, cvact, vigor, folder, …")
     p.add_argument("--root", type=Path, help="folder of that data set, or of photographs for geowarp-*")
-    p.add_argument("--split", default="train", help="split of that data set")
+    p.add_argument("--split", default="train", help="split of that data set; cross-train: VIGOR's across cities")
     p.add_argument("--real", type=Path, help="folder of real pairs to report in the card")
     p.add_argument("--scale", action="append", default=[], help="SET=METRES_PER_PIXEL of a set of real pairs")
     return p

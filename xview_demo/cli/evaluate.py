@@ -52,7 +52,10 @@ def matching(
     rerank: Rerank = None,
     data: Annotated[str | None, typer.Option("--data", help="A data set: cvusa, cvact, vigor, folder, …")] = None,
     root: Annotated[Path | None, typer.Option("--root", help="The folder of that data set.")] = None,
-    split: Annotated[str, typer.Option("--split", help="train, validation or test of that data set.")] = "test",
+    split: Annotated[
+        str,
+        typer.Option("--split", help="train, validation or test of that data set; cross-test: VIGOR's across cities."),
+    ] = "test",
     figures: Annotated[Path | None, typer.Option("--figures", help="A folder for pictures of the result.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -9,13 +9,15 @@ import os
 import re
 from pathlib import Path
 
-from xview_demo.data.index import AerialItem, GroundItem, PairIndex
+from xview_demo.data.index import SPLITS, AerialItem, GroundItem, PairIndex
 from xview_demo.data.listing import Files, published, rows_of
 from xview_demo.errors import DataError
 
 SCALES = {"NewYork": 0.113248, "Seattle": 0.100817, "SanFrancisco": 0.118141, "Chicago": 0.111262}  # m/px of 640²
 SIDE = 640
 CITIES = {"train": ("NewYork", "Seattle"), "test": ("SanFrancisco", "Chicago")}  # of the cross-area protocol
+CROSS = "cross-"  # before a split, of the cross-area protocol
+OFFERED = (*SPLITS, *(CROSS + name for name in SPLITS))
 LAYOUT = (
     "splits/City/satellite_list.txt, same_area_balanced_train.txt, same_area_balanced_test.txt and "
     "pano_label_balanced.txt, and the pictures in City/satellite/ and City/panorama/ (or satellite/City/ and "
@@ -38,7 +40,8 @@ def read_vigor(
 
     Args:
         root: the folder with `splits/` and the cities.
-        split: "train"; "validation" and "test" both mean the published test list; None for all.
+        split: "train"; "validation" and "test" both mean the published test list; None for all. "cross-train",
+            "cross-validation" and "cross-test" are those of the area "cross".
         area: "same" (all cities in both splits) or "cross" (train in two cities, test in the other two).
         cities: only these.
         corrected: read the lists of SliceMatch (`splits__corrected/City/NAME__corrected.txt`), whose positions are
@@ -47,10 +50,15 @@ def read_vigor(
         skip_missing: leave out panoramas and tiles whose files are missing instead of raising.
 
     Raises:
-        DataError: an unknown area or city, or a list or picture is missing.
+        DataError: an unknown split, area or city, or a list or picture is missing.
     """
     if area not in ("same", "cross"):
         raise DataError(f"VIGOR has no area {area!r}: use same or cross.")
+    if split is not None and split not in OFFERED:
+        raise DataError(f"VIGOR has no split {split!r}. Available: {', '.join(OFFERED)}, or None for everything.")
+    asked = split
+    if split is not None and split.startswith(CROSS):
+        area, split = "cross", split.removeprefix(CROSS)
     files, tail = Files(root, LAYOUT), "__corrected" if corrected else ""
     tiles: dict[str, AerialItem] = {}
     rows: list[tuple[str, list[str], Path]] = []
@@ -71,7 +79,7 @@ def read_vigor(
             ground.append(GroundItem(f"{city}/{Path(row[0]).stem}", file, heading, 360.0, place, _offset(row, city)))
             positives.append((right,))
             semi.append(tuple(dict.fromkeys(n for n in others if n is not None and n != right)))
-    return PairIndex("vigor", split, tuple(ground), tuple(tiles.values()), tuple(positives), tuple(semi))
+    return PairIndex("vigor", asked, tuple(ground), tuple(tiles.values()), tuple(positives), tuple(semi))
 
 
 def _cities(part: str, area: str, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
