@@ -35,7 +35,9 @@ class AzimuthMethod:
     earlier batches, `memory` of which are kept, that look most like each tile: more wrong ones to compare with), and
     `later`: options that hold from the step `after` on.
 
-    A curriculum: neighbours on the ground first, then tiles that look alike; whole turns first, then narrow views.
+    Every query is turned at random from the first step on; the aligned loss stands beside the one over all headings.
+    The bundled recipe begins with half of the queries narrow and with neighbours on the ground as wrong tiles; from
+    step 600 on, four fifths are narrow and remembered tiles that look alike are compared as well.
     """
 
     averaged = "model"
