@@ -1,6 +1,9 @@
 """The matchers of the source systems: published sizes, losses, composition, and their training."""
 
+import json
 import math
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +11,11 @@ import torch
 from test_train import TINY, FakeWorld
 
 from train import cache, losses
+from train.__main__ import main
 from train.engine import Settings, generator_of
 from train.ladder import FeatureFusionMethod, JointFeatureMethod, LadderMethod
 from train.pictures import fingerprint, pictures, tiny_model, with_helpers
+from train.recipes import get
 from train.recipes_ladder import LADDER
 from xview_demo import Gallery, GeoLocalizer, GroundView, zoo
 from xview_demo.classes import PALETTE
@@ -306,6 +311,60 @@ def test_fusion_learns_from_exported_features_of_the_training_split(data):
     assert set(method.step(method.batch(generator_of(0, 0)))) == {"loss", "r1"}
     assert not torch.equal(before, method.model.query_head.weight)
     assert all(torch.equal(joint[k], v) for k, v in method.model.joint.state_dict().items())
+
+
+def write_run(data, name, model):
+    """A model where the run of a preset writes it by default."""
+    folder = data.folder.parent / "runs" / name / "model"
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_joint_features_start_from_the_run_of_the_two_stream_preset(tiny_zoo, data):
+    assert get("joint-feature-cvusa").settings.options["start"] == "two-stream-cvusa"
+    given = settings("joint-feature-world", start="two-stream-cvusa", helpers="bundled")
+    with pytest.raises(ModelError, match="holds no model for .*: run `python -m train two-stream-cvusa` first"):
+        JointFeatureMethod(given, data)
+    torch.manual_seed(7)
+    trained = TwoStream(**zoo.ZOO["two-stream-world"].tiny)
+    folder = write_run(data, "two-stream-cvusa", trained)
+    model = JointFeatureMethod(given, data).model
+    assert torch.allclose(model.ground_head.weight, trained.query_head.weight, atol=1e-4)
+    assert torch.allclose(model.aerial_encoder.layers[0].weight, trained.reference_encoder.layers[0].weight, atol=1e-3)
+    wider = replace(given, model=given.model | {"features": 20})
+    with pytest.raises(ModelError, match="has another size than the joint features"):
+        JointFeatureMethod(wider, data)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("two-stream-synthetic-world", "compares synthetic views: start from one"),
+        ("gasc-fusion-world", "builds on a TwoStream, but .* is a GascFusion: name another with --start"),
+        (None, "holds no model for joint-feature-world to build on: give the folder `model` of such a run"),
+    ],
+)
+def test_what_joint_features_cannot_start_from_is_told(name, message, tmp_path, data):
+    if name:
+        tiny(name).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=message):
+        JointFeatureMethod(settings("joint-feature-world", start=str(tmp_path)), data)
+
+
+def test_the_command_line_says_which_run_a_recipe_builds_on(tmp_path, capsys):
+    torch.manual_seed(7)
+    trained = TwoStream(**zoo.ZOO["two-stream-world"].tiny)
+    trained.save_pretrained(tmp_path / "start")
+    words = ["--smoke", "--cache", str(tmp_path), "--threads", "1", "--no-evaluation"]
+    words += ["--start", str(tmp_path / "start"), "--steps", "1"]
+    assert main(["joint-feature-world", *words]) == 0
+    out = tmp_path / "runs" / "joint-feature-world-smoke"
+    assert json.loads((out / "settings.json").read_text())["options"]["start"] == str(tmp_path / "start")
+    learned = zoo.load(out / "model").ground_head.weight
+    assert (learned - trained.query_head.weight).abs().max() < 2e-3  # one step away from it
+    assert main(["two-stream-world", *words]) == 2
+    assert "two-stream-world builds on no other run: leave out --start." in capsys.readouterr().err
 
 
 def test_a_missing_helper_is_named_with_its_remedy(data, tmp_path, monkeypatch):

@@ -33,6 +33,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--cache", type=Path, help="folder of the rendered worlds (default: the user's cache folder)")
     p.add_argument("--out", type=Path, help="folder of the run (default: RUNS/<recipe> in the cache folder)")
     p.add_argument("--weights", type=Path, help="also write the result there, e.g. xview_demo/weights")
+    p.add_argument(
+        "--start", type=Path, help="folder `model` of the run that the recipe builds on (default: in the cache folder)"
+    )
     p.add_argument("--steps", type=int, help="length of the schedule")
     p.add_argument("--minutes", type=float, help="length of the schedule, from the pace measured at the start")
     p.add_argument("--seed", type=int, default=0)
@@ -92,6 +95,7 @@ def run(args: argparse.Namespace) -> Path:
     if args.fresh:
         (out / "checkpoint.pt").unlink(missing_ok=True)
     settings = replace(recipe.settings, seed=args.seed, cache=rendered)
+    settings = _built_on(settings, recipe, args.start) if args.start else settings
     settings = replace(settings, steps=args.steps) if args.steps else settings
     settings = _paced(settings, recipe, data, out, args.minutes) if args.minutes else settings
     torch.manual_seed(settings.seed)
@@ -113,6 +117,14 @@ def run(args: argparse.Namespace) -> Path:
 
 def _worlds(config: caches.CacheConfig, worlds: int | None) -> caches.CacheConfig:
     return replace(config, worlds=worlds) if worlds else config
+
+
+def _built_on(settings: Settings, recipe: Recipe, folder: Path) -> Settings:
+    """The settings with that folder in the place of the model that the recipe builds on otherwise."""
+    option = getattr(recipe.load(), "builds_on", None)
+    if option is None:
+        raise XViewError(f"{settings.recipe} builds on no other run: leave out --start.")
+    return replace(settings, options=settings.options | {option: str(folder.resolve())})
 
 
 def _paced(settings: Settings, recipe: Recipe, data: Any, out: Path, minutes: float) -> Settings:

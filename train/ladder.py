@@ -7,7 +7,7 @@ Synthetic views and classes are made once per cache by bundled models (`train.pi
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from xview_demo.models.matching.joint_fusion_vgg import JointFusionVGG
 from xview_demo.models.matching.two_stream import TwoStream
 
 TILE_METRES = 64.0
+Built = TypeVar("Built", bound=AlignedMatcher)
 
 
 @dataclass
@@ -52,6 +53,7 @@ class LadderMethod:
     """
 
     averaged = "model"
+    builds_on: str | None = None  # the option that names the trained model that this one builds on, see `helper`
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
         self.cache, self.settings = cache, settings
@@ -83,9 +85,36 @@ class LadderMethod:
         """Parameters by learning rate."""
         return [{"params": [p for p in self.model.parameters() if p.requires_grad]}]
 
-    def helper(self, name: str) -> Any:
-        """A trained model that this one builds on, or a tiny random one."""
-        return tiny_model(name) if self.tiny else zoo.load(name)
+    def helper(self, name: str, wanted: type[Built]) -> Built:
+        """The trained model that this one builds on, or a tiny random one.
+
+        Args:
+            name: of a model of the zoo, of a preset whose run has made the model, or the absolute path of a folder.
+            wanted: its class.
+
+        Raises:
+            ModelError: there is none, or one of another class; the message names the remedy.
+        """
+        if self.tiny and not Path(name).is_absolute():
+            found = tiny_model(name)
+        else:
+            found = zoo.load(name if name in zoo.ZOO else self._folder(name))
+        if not isinstance(found, wanted):
+            kinds = f"{wanted.__name__}, but {name} is a {type(found).__name__}"
+            raise ModelError(f"{self.settings.recipe} builds on a {kinds}: name another with --start.")
+        return found
+
+    def _folder(self, name: str) -> Path:
+        """Where a model lies: in that folder, if it is an absolute path, or where the run of a preset writes it."""
+        given = Path(name).is_absolute()
+        folder = Path(name) if given else self.cache.folder.parent / "runs" / name / "model"
+        if zoo.is_folder_of_weights(folder):
+            return folder
+        remedy = "" if given else f"run `python -m train {name}` first, or "
+        raise ModelError(
+            f"{folder} holds no model for {self.settings.recipe} to build on: {remedy}give the folder `model` of "
+            "such a run with --start."
+        )
 
     def batch(self, generator: Generator) -> Any:
         """Neighbouring places, turned by quarters, each view with its own colours."""
@@ -143,13 +172,14 @@ class JointFeatureMethod(LadderMethod):
     Option `start`: a trained two-stream network to start from, as published; None starts from nothing.
     """
 
+    builds_on = "start"
     model: JointFeature
 
     def build(self) -> JointFeature:
         """The model, before training."""
         model = JointFeature(**self.settings.model)
         if self.options.get("start"):
-            model.start_from(self.helper(self.options["start"]))
+            model.start_from(self.helper(self.options["start"], TwoStream))
         return model
 
     def needs(self) -> Sequence[str]:
@@ -186,6 +216,7 @@ class FeatureFusionMethod(LadderMethod):
     Options: `joint` (the trained `JointFeature`), `views` (times each place is exported, with other colours and turns).
     """
 
+    builds_on = "joint"
     model: FeatureFusion
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
@@ -194,9 +225,7 @@ class FeatureFusionMethod(LadderMethod):
 
     def build(self) -> FeatureFusion:
         """The model with the trained joint features."""
-        joint = self.helper(self.options.get("joint", "joint-feature-world"))
-        if not isinstance(joint, JointFeature):
-            raise ModelError(f"The option joint names a {type(joint).__name__}: name a JointFeature.")
+        joint = self.helper(self.options.get("joint", "joint-feature-world"), JointFeature)
         model = FeatureFusion(joint=_keywords(joint), **self.settings.model)
         model.joint.load_state_dict(joint.state_dict())
         return model

@@ -29,16 +29,28 @@ def _modern(data: str) -> Recipe:
     return Recipe(summary, "dual:DualMethod", settings, smoke, PICTURES, data=data)
 
 
-def _published(name: str, method: str, source: str, batch: int, epochs: int, rate: float, **options: Any) -> Recipe:
-    """A matcher of the source systems in its published size; pictures of the query are made by the bundled models."""
+def _published(
+    name: str, method: str, source: str, batch: int, epochs: int, rate: float, *, on: dict[str, str] | None = None,
+    **options: Any,
+) -> Recipe:  # fmt: skip
+    """A matcher of the source systems in its published size; pictures of the query are made by the bundled models.
+
+    `on`: the option that names the trained network that it builds on → which matcher that is.
+    """
+    earlier = {option: f"{matcher}-cvusa" for option, matcher in (on or {}).items()}
     settings = Settings(
         f"{name}-cvusa", steps=epochs * PAIRS["cvusa"] // batch, batch=batch, learning_rate=rate, weight_decay=0.0,
-        average=0.0, options={"worlds": 1, "size": 256, "reduce": 1, "offset": 0.0, "scale": 0.0, **options},
+        average=0.0,
+        options={"worlds": 1, "size": 256, "reduce": 1, "offset": 0.0, "scale": 0.0, **earlier, **options},
     )  # fmt: skip
     entry = get(f"{name}-world")
-    small = {"worlds": 1, "size": 32, "helpers": "tiny", **{k: v for k, v in options.items() if isinstance(v, str)}}
-    smoke = {"steps": 3, "batch": 2, "model": entry.tiny, "options": small}
-    summary = f"matching on CVUSA: {entry.summary}, as published ({source})"
+    tiny = {option: f"{matcher}-world" for option, matcher in (on or {}).items()}
+    smoke = {
+        "steps": 3, "batch": 2, "model": entry.tiny,
+        "options": settings.options | {"size": 32, "helpers": "tiny"} | tiny,
+    }  # fmt: skip
+    after = "".join(f", after {run}" for run in earlier.values())
+    summary = f"matching on CVUSA: {entry.summary}, as published ({source}){after}"
     return Recipe(summary, f"ladder:{method}", settings, smoke, replace(PICTURES, tile_pixels=512), data="cvusa")
 
 
@@ -47,7 +59,7 @@ MATCHING_PRESETS: dict[str, Recipe] = {
     **{f"dual-encoder-{data}": _modern(data) for data in PAIRS},
     "two-stream-cvusa": _published("two-stream", "TwoStreamMethod", REGMI, 30, 100, 1e-5),
     "joint-feature-cvusa": _published(
-        "joint-feature", "JointFeatureMethod", REGMI, 24, 100, 1e-5, start="two-stream-world"
+        "joint-feature", "JointFeatureMethod", REGMI, 24, 100, 1e-5, on={"start": "two-stream"}
     ),
     "joint-fusion-vgg-cvusa": _published("joint-fusion-vgg", "JointFusionVGGMethod", "document 000", 8, 50, 1e-4),
     "gasc-fusion-cvusa": _published("gasc-fusion", "GascFusionMethod", "document 001", 8, 50, 1e-4),

@@ -14,8 +14,9 @@ trained with (10·L(ground, aerial) + 1·L(synthetic, aerial)) / 11.
 from collections.abc import Sequence
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from xview_demo.errors import ModelError
 from xview_demo.models.matching.aligned import AlignedMatcher, resized
 from xview_demo.models.matching.two_stream import CHANNELS, MultiScaleEncoder, TwoStream, head
 
@@ -77,10 +78,26 @@ class JointFeature(AlignedMatcher):
         return self.aerial_features(tile)
 
     def start_from(self, baseline: TwoStream) -> None:
-        """Take the weights of a two-stream network on (ground, aerial) of the same size, as published."""
-        self.ground_encoder.load_state_dict(baseline.query_encoder.state_dict())
-        self.ground_head.load_state_dict(baseline.query_head.state_dict())
-        self.aerial_encoder.load_state_dict(baseline.reference_encoder.state_dict())
-        self.aerial_head.load_state_dict(baseline.reference_head.state_dict())
-        if self.synthetic_encoder is not None:
-            self.synthetic_encoder.load_state_dict(baseline.reference_encoder.state_dict())
+        """Take the weights of a two-stream network on (ground, aerial) of the same size, as published.
+
+        Raises:
+            ModelError: it compares synthetic views, or has another size.
+        """
+        if baseline.needs:
+            raise ModelError("The two-stream network compares synthetic views: start from one that compares panoramas.")
+        pairs: list[tuple[nn.Module | None, nn.Module]] = [
+            (self.ground_encoder, baseline.query_encoder),
+            (self.ground_head, baseline.query_head),
+            (self.aerial_encoder, baseline.reference_encoder),
+            (self.aerial_head, baseline.reference_head),
+            (self.synthetic_encoder, baseline.reference_encoder),
+        ]
+        try:
+            for own, trained in pairs:
+                if own is not None:
+                    own.load_state_dict(trained.state_dict())
+        except RuntimeError as error:
+            raise ModelError(
+                "The two-stream network has another size than the joint features that start from it: train both with "
+                "the same channels, features, aerial_size and ground_size."
+            ) from error
