@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from train.ladder import FeatureFusionMethod, JointFeatureMethod, LadderMethod
 from train.pictures import fingerprint, pictures, tiny_model, with_helpers
 from train.recipes import get
 from train.recipes_ladder import LADDER
+from train.recipes_matching import ABOVE, MATCHING_PRESETS, PLAIN
 from xview_demo import Gallery, GeoLocalizer, GroundView, zoo
 from xview_demo.classes import PALETTE
 from xview_demo.composed import composed
@@ -271,6 +272,84 @@ def test_batches_turn_every_picture_together(data):
     for found, quarter in zip(sides, quarters.tolist(), strict=True):
         assert torch.allclose(found, torch.tensor(expected[quarter], dtype=torch.float32), atol=0.02)
     assert batch.valid.shape == (4, 4) and not batch.valid.diagonal().any()
+
+
+RAMP = np.linspace(0, 255, 512).astype(np.uint8)
+
+
+def north(side):
+    """Pictures (12, side, side, 3) whose northern half is white."""
+    picture = np.zeros((12, side, side, 3), np.uint8)
+    picture[:, : side // 2] = 255
+    return picture
+
+
+def shown(data, tile, synthetic, **options):
+    """A batch of pairs without shifts and colours: a ramp along the columns of every strip, and those pictures."""
+    given = settings("two-stream-synthetic-world", offset=0.0, scale=0.0, colour=PLAIN["colour"], **options)
+    method = LadderMethodOfTwo(given, data)
+    strip = np.broadcast_to(RAMP[:, None], (12, 128, 512, 3)).copy()
+    method.cache = Shown({"ground": strip, "aerial": tile, "place": data["place"]}, data.config, data.worlds)
+    method.made = {"synthetic": synthetic}
+    return method.batch(generator_of(0, 1))
+
+
+def is_as_it_was(strip):
+    """Whether strips show the ramp from its first column on, two pixels averaged into one."""
+    ramp = torch.from_numpy(RAMP.reshape(-1, 2).mean(1) / 255).float()
+    return torch.allclose(strip, ramp.expand_as(strip), atol=1e-5)
+
+
+@dataclass
+class Shown:
+    """Arrays in the place of a cache."""
+
+    arrays: dict
+    config: cache.CacheConfig
+    worlds: np.ndarray
+
+    def __getitem__(self, name):
+        return self.arrays[name]
+
+
+def up(picture):
+    """Which way (0 north … 3 west) the white half of each picture (B, 3, S, S) lies."""
+    grey, half = picture.mean(1), picture.shape[-1] // 2
+    sides = (grey[:, :half], grey[..., half:], grey[:, half:], grey[..., :half])
+    return torch.stack([side.mean((1, 2)) for side in sides], 1).argmax(1)
+
+
+def test_published_pairs_turn_from_above_alone(data):
+    batch = shown(data, north(80), north(32), turn=ABOVE["turn"], together=ABOVE["together"])
+    assert is_as_it_was(batch.strip)
+    assert len(up(batch.tile).unique()) > 1 and torch.equal(up(batch.tile), up(batch.made["synthetic"]))
+
+
+def test_pairs_can_be_left_as_they_are(data):
+    batch = shown(data, north(80), north(32), turn=PLAIN["turn"])
+    assert is_as_it_was(batch.strip)
+    for picture in (batch.tile, batch.made["synthetic"]):
+        assert (picture[:, :, :15] == 1).all() and (picture[:, :, 17:] == 0).all()
+
+
+def test_a_central_crop_is_the_same_for_tile_and_synthetic_view(data):
+    tile, synthetic = (np.zeros((12, side, side, 3), np.uint8) for side in (320, 128))
+    tile[:, 96:224, 96:224] = synthetic[:, 32:96, 32:96] = 255  # half of the 64 m of a tile, which lies in 80 m
+    batch = shown(data, tile, synthetic, turn=False, crop=0.5)
+    halves = [picture[:, 0].mean((1, 2)).sqrt() for picture in (batch.tile, batch.made["synthetic"])]
+    assert torch.allclose(*halves, atol=0.05) and len(halves[0].unique()) > 1
+    assert 0.5 <= halves[0].min() and halves[0].max() <= 1
+
+
+def test_only_published_presets_leave_pairs_unaligned():
+    for name, recipe in MATCHING_PRESETS.items():
+        options = recipe.settings.options
+        if recipe.method.startswith("ladder"):
+            above = name.startswith(("two-stream", "joint-feature"))
+            assert (options["turn"], options.get("together", True)) == (above, not above)
+            assert options["colour"] == 0 and (options.get("crop", 1.0) < 1) == above
+    for recipe in LADDER.values():
+        assert not {"turn", "together", "crop"} & set(recipe.settings.options)
 
 
 def after_rows(method, generator):

@@ -73,7 +73,7 @@ def tile_grid(
     turn: Tensor,
     pixels: int,
     *,
-    share: float,
+    share: float | Tensor,
     offset: float = 0.0,
     scale: float = 0.0,
 ) -> Tensor:
@@ -83,7 +83,7 @@ def tile_grid(
         generator: source of randomness.
         turn: (B,) degrees; the direction that bears `turn` in the picture points up in the tile.
         pixels: P.
-        share: width of the tile over the width of the picture.
+        share: width of the tile over the width of the picture, one for all or (B,).
         offset: largest shift, in widths of the picture.
         scale: largest relative change of the scale.
     """

@@ -1,7 +1,8 @@
 """The ladder of matchers of the source systems: their losses, on aligned pairs of the world.
 
-Panorama, synthetic view and classes are turned together with the tile by multiples of 90°, so pairs stay aligned.
-Synthetic views and classes are made once per cache by bundled models (`train.pictures`).
+Panorama, synthetic view and classes are turned together with the tile by multiples of 90°, so pairs stay aligned; an
+option leaves the panorama as it is, as Regmi & Shah do. Synthetic views and classes are made once per cache by bundled
+models (`train.pictures`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,7 @@ Built = TypeVar("Built", bound=AlignedMatcher)
 
 @dataclass
 class LadderBatch:
-    """Aligned pictures: the strip's centre column is up in all others."""
+    """Aligned pictures: the strip's centre column is up in all others (in each other only, without `together`)."""
 
     strip: Tensor  # (B, 3, H, W)
     tile: Tensor  # (B, 3, P, P)
@@ -47,9 +48,12 @@ class LadderMethod:
     """Trains an `AlignedMatcher`; a family says what it is and what its vectors and loss are.
 
     Options: `worlds` per batch, `apart` (metres between places that count as different), `offset` (metres) and `scale`
-    of the tile, `colour` (strength), `alpha` (of the soft margin), `size` (pixels of a tile's and a synthetic view's
-    side), `reduce` (pixels of a strip averaged into one), `helpers` ("bundled", or "tiny" for random ones in smoke
-    runs), `muon` (move the layers by Muon, not by AdamW, all at one rate).
+    of the tile, `crop` (least share of the tile's side that a random central crop keeps), `turn` (by random quarters),
+    `together` (the strip turns with the pictures from above), `colour` (strength; 0 leaves every view as it is, without
+    blur and noise too), `alpha` (of the soft margin), `size` (pixels of a tile's and a synthetic view's side), `reduce`
+    (pixels of a strip averaged into one), `helpers` ("bundled", or "tiny" for random ones in smoke runs), `muon` (move
+    the layers by Muon, not by AdamW, all at one rate). The synthetic view and its classes are cropped and turned as the
+    tile is, but not shifted.
     """
 
     averaged = "model"
@@ -58,8 +62,8 @@ class LadderMethod:
     def __init__(self, settings: Settings, cache: Cache) -> None:
         self.cache, self.settings = cache, settings
         self.options: dict[str, Any] = {
-            "worlds": 4, "apart": 12.0, "offset": 3.0, "scale": 0.05, "colour": 0.7, "alpha": 10.0, "size": 128,
-            "reduce": 2, "helpers": "bundled", "muon": False,
+            "worlds": 4, "apart": 12.0, "offset": 3.0, "scale": 0.05, "crop": 1.0, "turn": True, "together": True,
+            "colour": 0.7, "alpha": 10.0, "size": 128, "reduce": 2, "helpers": "bundled", "muon": False,
         }  # fmt: skip
         self.options |= settings.options
         self.tiny = self.options["helpers"] == "tiny"
@@ -117,7 +121,7 @@ class LadderMethod:
         )
 
     def batch(self, generator: Generator) -> Any:
-        """Neighbouring places, turned by quarters, each view with its own colours."""
+        """Neighbouring places, each view with its own turns and colours as the options say."""
         rows = neighbours(self.cache, int(self.options["worlds"]), self.settings.batch, generator)
         return self.aligned(rows, generator)
 
@@ -125,10 +129,10 @@ class LadderMethod:
         """The batch of chosen samples."""
         o, config = self.options, self.cache.config
         sample = pairs(self.cache, rows, ground=(o["reduce"], o["reduce"]))
-        quarters = torch.randint(4, (len(rows),), generator=generator)
-        columns = quarters * (sample.ground.shape[-1] // 4)
+        quarters = torch.randint(4 if o["turn"] else 1, (len(rows),), generator=generator)
+        columns = quarters * (sample.ground.shape[-1] // 4 if o["together"] else 0)
         grid = augment.tile_grid(
-            generator, quarters * 90.0, int(o["size"]), share=TILE_METRES / config.tile_metres,
+            generator, quarters * 90.0, int(o["size"]), share=self._share(len(rows), generator),
             offset=o["offset"] / config.tile_metres, scale=o["scale"],
         )  # fmt: skip
         strip = self._disturb(augment.roll(sample.ground, columns), generator)
@@ -137,7 +141,14 @@ class LadderMethod:
         made = {kind: augment.cut(images(array, rows), centred) for kind, array in self.made.items()}
         return LadderBatch(strip, tile, made, apart(sample.place, o["apart"]))
 
+    def _share(self, count: int, generator: Generator) -> float | Tensor:
+        """Width of what is cut over the width of the cached tile, one for all or (count,)."""
+        share, least = TILE_METRES / self.cache.config.tile_metres, float(self.options["crop"])
+        return share * augment.uniform(generator, (count,), least, 1.0) if least < 1 else share
+
     def _disturb(self, image: Tensor, generator: Generator) -> Tensor:
+        if not self.options["colour"]:
+            return image
         return augment.roughen(augment.jitter_colour(image, generator, self.options["colour"]), generator)
 
     def vectors(self, batch: Any) -> tuple[Tensor, ...]:
