@@ -345,7 +345,7 @@ def test_only_published_presets_leave_pairs_unaligned():
     for name, recipe in MATCHING_PRESETS.items():
         options = recipe.settings.options
         if recipe.method.startswith("ladder"):
-            above = name.startswith(("two-stream", "joint-feature"))
+            above = name.startswith(("two-stream", "joint-feature"))  # the others learn from pairs as they are
             assert (options["turn"], options.get("together", True)) == (above, not above)
             assert options["colour"] == 0 and (options.get("crop", 1.0) < 1) == above
     for recipe in LADDER.values():
@@ -414,6 +414,27 @@ def test_joint_features_start_from_the_run_of_the_two_stream_preset(tiny_zoo, da
     with pytest.raises(ModelError, match="has another size than the joint features"):
         JointFeatureMethod(wider, data)
     shutil.rmtree(folder)
+
+
+def test_feature_fusion_exports_from_the_run_of_the_joint_preset(tiny_zoo, data):
+    preset = get("feature-fusion-cvusa").settings
+    assert preset.options["joint"] == "joint-feature-cvusa"
+    given = settings("feature-fusion-world", joint="joint-feature-cvusa", helpers="bundled")
+    with pytest.raises(ModelError, match="holds no model for .*: run `python -m train joint-feature-cvusa` first"):
+        FeatureFusionMethod(given, data)
+    torch.manual_seed(8)
+    trained = JointFeature(**zoo.ZOO["joint-feature-world"].tiny)
+    folder = write_run(data, "joint-feature-cvusa", trained)
+    joint = FeatureFusionMethod(given, data).model.joint
+    assert torch.allclose(joint.aerial_head.weight, trained.aerial_head.weight, atol=1e-4)
+    shutil.rmtree(folder)
+
+
+def test_the_synthetic_stream_has_a_published_size():
+    settings = get("two-stream-synthetic-cvusa").settings
+    with torch.device("meta"):
+        model = TwoStream(**settings.model)
+    assert model.needs == ("synthetic",) and model.query_head.in_features == 43008
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def _modern(data: str) -> Recipe:
 
 def _published(
     name: str, method: str, source: str, batch: int, epochs: int, rate: float, *, on: dict[str, str] | None = None,
-    **options: Any,
+    model: dict[str, Any] | None = None, **options: Any,
 ) -> Recipe:  # fmt: skip
     """A matcher of the source systems in its published size; pictures of the query are made by the bundled models.
 
@@ -40,13 +40,12 @@ def _published(
     earlier = {option: f"{matcher}-cvusa" for option, matcher in (on or {}).items()}
     settings = Settings(
         f"{name}-cvusa", steps=epochs * PAIRS["cvusa"] // batch, batch=batch, learning_rate=rate, weight_decay=0.0,
-        average=0.0,
-        options=PLAIN | earlier | options,
+        average=0.0, model=model or {}, options=PLAIN | earlier | options,
     )  # fmt: skip
     entry = get(f"{name}-world")
     tiny = {option: f"{matcher}-world" for option, matcher in (on or {}).items()}
     smoke = {
-        "steps": 3, "batch": 2, "model": entry.tiny,
+        "steps": 3, "batch": 2, "model": {key: value for key, value in entry.tiny.items() if key != "joint"},
         "options": settings.options | {"size": 32, "helpers": "tiny"} | tiny,
     }  # fmt: skip
     after = "".join(f", after {run}" for run in earlier.values())
@@ -66,8 +65,15 @@ ABOVE: dict[str, Any] = {"turn": True, "together": False, "crop": 512 / 750}
 MATCHING_PRESETS: dict[str, Recipe] = {
     **{f"dual-encoder-{data}": _modern(data) for data in PAIRS},
     "two-stream-cvusa": _published("two-stream", "TwoStreamMethod", REGMI, 30, 100, 1e-5, **ABOVE),
+    "two-stream-synthetic-cvusa": _published(
+        "two-stream-synthetic", "TwoStreamMethod", REGMI, 30, 100, 1e-5, model={"query": "synthetic"}, **ABOVE
+    ),
     "joint-feature-cvusa": _published(
         "joint-feature", "JointFeatureMethod", REGMI, 24, 100, 1e-5, on={"start": "two-stream"}, **ABOVE
+    ),
+    # on features of the pairs as they are, exported once: that they are stored is all that the source says of them
+    "feature-fusion-cvusa": _published(
+        "feature-fusion", "FeatureFusionMethod", REGMI, 100, 500, 1e-5, on={"joint": "joint-feature"}
     ),
     "joint-fusion-vgg-cvusa": _published("joint-fusion-vgg", "JointFusionVGGMethod", "document 000", 8, 50, 1e-4),
     "gasc-fusion-cvusa": _published("gasc-fusion", "GascFusionMethod", "document 001", 8, 50, 1e-4),
