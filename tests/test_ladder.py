@@ -430,6 +430,17 @@ def test_feature_fusion_exports_from_the_run_of_the_joint_preset(tiny_zoo, data)
     shutil.rmtree(folder)
 
 
+def test_published_features_are_exported_without_dropout(data):
+    assert get("feature-fusion-cvusa").settings.options["dropout"] is False
+    method = FeatureFusionMethod(settings("feature-fusion-world", dropout=False, colour=0.0, views=2), data)
+    rows = data.samples()
+    generator = torch.Generator().manual_seed(int(rows[0]))
+    batch = method.aligned(rows, generator)
+    joint = method.model.joint.eval()
+    assert torch.allclose(torch.from_numpy(method.features[0, :, 0]), joint.ground_features(batch.strip), atol=1e-5)
+    assert torch.allclose(torch.from_numpy(method.features[0, :, 1]), joint.aerial_features(batch.tile), atol=1e-5)
+
+
 def test_the_synthetic_stream_has_a_published_size():
     settings = get("two-stream-synthetic-cvusa").settings
     with torch.device("meta"):

@@ -224,7 +224,9 @@ class FeatureBatch:
 class FeatureFusionMethod(LadderMethod):
     """Trains the linear layers of `FeatureFusion` on joint features exported from the training split.
 
-    Options: `joint` (the trained `JointFeature`), `views` (times each place is exported, with other colours and turns).
+    Options: `joint` (the trained `JointFeature`), `views` (times each place is exported, with other colours and turns),
+    `dropout` (whether the joint network's dropout acts on what is exported, as it did on that of the bundled weights;
+    it never does when the model is used).
     """
 
     builds_on = "joint"
@@ -246,10 +248,12 @@ class FeatureFusionMethod(LadderMethod):
         """(views, N, 3, F) float32: ground, aerial, synthetic of every sample, kept beside the cache."""
         joint, views = self.model.joint, int(self.options.get("views", 1))
         made = Path(str(getattr(self.made["synthetic"], "filename", ""))).parent.name  # names the helpers' weights
-        name = f"features-{fingerprint(joint)}-{made}-{views}-{self.settings.seed}.npy"
+        dropout = bool(self.options.get("dropout", True))
+        name = f"features-{fingerprint(joint)}-{made}-{views}-{self.settings.seed}{'' if dropout else '-whole'}.npy"
         path, samples = self.cache.folder / name, self.cache.samples()
         if path.is_file():
             return np.load(path, mmap_mode="r")
+        joint.train(dropout)
         found = np.zeros((views, len(self.cache["ground"]), 3, joint.features), np.float32)
         for view in range(views):
             for start in range(0, len(samples), 32):

@@ -73,7 +73,7 @@ MATCHING_PRESETS: dict[str, Recipe] = {
     ),
     # on features of the pairs as they are, exported once: that they are stored is all that the source says of them
     "feature-fusion-cvusa": _published(
-        "feature-fusion", "FeatureFusionMethod", REGMI, 100, 500, 1e-5, on={"joint": "joint-feature"}
+        "feature-fusion", "FeatureFusionMethod", REGMI, 100, 500, 1e-5, on={"joint": "joint-feature"}, dropout=False
     ),
     "joint-fusion-vgg-cvusa": _published("joint-fusion-vgg", "JointFusionVGGMethod", "document 000", 8, 50, 1e-4),
     "gasc-fusion-cvusa": _published("gasc-fusion", "GascFusionMethod", "document 001", 8, 50, 1e-4),
