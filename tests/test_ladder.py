@@ -4,11 +4,14 @@ import json
 import math
 import shutil
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
 from test_train import TINY, FakeWorld
+from torchvision.models.vgg import make_layers
 
 from train import cache, losses
 from train.__main__ import main
@@ -29,6 +32,7 @@ from xview_demo.models.matching.gasc_fusion import GascFusion
 from xview_demo.models.matching.joint_feature import JointFeature
 from xview_demo.models.matching.joint_fusion_vgg import JointFusionVGG
 from xview_demo.models.matching.two_stream import MultiScaleEncoder, TwoStream
+from xview_demo.models.matching.vgg import VGG16, VGGEncoder
 from xview_demo.models.synthesis.bird_eye import BirdEye
 from xview_demo.models.synthesis.xfork import XForkGenerator
 
@@ -121,6 +125,36 @@ def test_frozen_joint_features_stay_frozen():
     model = FeatureFusion(**zoo.ZOO["feature-fusion-world"].tiny).train()
     assert not model.joint.training and model.query_head.training
     assert not any(p.requires_grad for p in model.joint.parameters())
+
+
+@pytest.mark.parametrize("cls", [JointFusionVGG, GascFusion])
+def test_vgg_encoders_start_from_imagenet(cls, monkeypatch):
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        model = cls(**REDUCED).to_empty(device="cpu")
+    asked, net = [], SimpleNamespace(features=make_layers(list(VGG16), batch_norm=False))
+    monkeypatch.setattr("torchvision.models.get_model", lambda name, weights: asked.append((name, weights)) or net)
+    model.start_from_imagenet()
+    assert asked == [("vgg16", "IMAGENET1K_V1")]
+    encoders = [part for part in model.children() if isinstance(part, VGGEncoder)]
+    assert len(encoders) == (2 if cls is JointFusionVGG else 3)
+    wanted = net.features.state_dict()
+    for encoder in encoders:
+        assert all(torch.equal(value, wanted[name]) for name, value in encoder.features.state_dict().items())
+
+
+def test_encoders_that_cannot_start_from_imagenet_say_why(monkeypatch):
+    net = SimpleNamespace(features=make_layers([8, "M"], batch_norm=False))
+    monkeypatch.setattr("torchvision.models.get_model", lambda name, weights: net)
+    with pytest.raises(ModelError, match="ImageNet's VGG16 does not fit the encoders"):
+        tiny("gasc-fusion-world").start_from_imagenet()
+
+    def unreachable(*_, **__):
+        raise URLError("no network")
+
+    monkeypatch.setattr("torchvision.models.get_model", unreachable)
+    with pytest.raises(ModelError, match="ImageNet weights of vgg16 are not in the local cache"):
+        tiny("joint-fusion-vgg-world").start_from_imagenet()
 
 
 # Losses
@@ -476,6 +510,26 @@ def test_the_command_line_says_which_run_a_recipe_builds_on(tmp_path, capsys):
     assert (learned - trained.query_head.weight).abs().max() < 2e-3  # one step away from it
     assert main(["two-stream-world", *words]) == 2
     assert "two-stream-world builds on no other run: leave out --start." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["joint-fusion-vgg", "gasc-fusion"])
+def test_published_vgg_encoders_are_those_of_imagenet(name, data, monkeypatch):
+    preset = get(f"{name}-cvusa")
+    assert preset.settings.options["imagenet"] is True and preset.small().settings.options["imagenet"] is False
+    cls, started = zoo.get(f"{name}-world").load_class(), []
+    monkeypatch.setattr(cls, "start_from_imagenet", lambda self: started.append(self))
+    options = preset.small().settings.options | {"imagenet": True}
+    method = preset.load()(replace(preset.small().settings, options=options), data)
+    assert started == [method.model]
+
+
+def test_published_encoders_learn_at_a_tenth_of_the_rate_of_the_fusion(data):
+    preset = get("gasc-fusion-cvusa").small()
+    method = preset.load()(preset.settings, data)
+    slow, rest = method.optimisers["model"].param_groups
+    assert (slow["lr"], rest["lr"]) == (pytest.approx(1e-4), pytest.approx(1e-3))
+    assert {id(p) for p in slow["params"]} == {id(p) for p in method.model.encoders()}
+    assert len(slow["params"]) + len(rest["params"]) == len(list(method.model.parameters()))
 
 
 def test_a_missing_helper_is_named_with_its_remedy(data, tmp_path, monkeypatch):

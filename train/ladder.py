@@ -285,13 +285,20 @@ class FeatureFusionMethod(LadderMethod):
 
 
 class JointFusionVGGMethod(LadderMethod):
-    """Trains `JointFusionVGG`; option `auxiliary` weighs the loss between synthetic view and tile."""
+    """Trains `JointFusionVGG`.
+
+    Options: `auxiliary` (weight of the loss between synthetic view and tile), `imagenet` (start the encoders from
+    ImageNet's VGG16).
+    """
 
     model: JointFusionVGG
 
     def build(self) -> JointFusionVGG:
         """The model, before training."""
-        return JointFusionVGG(**self.settings.model)
+        model = JointFusionVGG(**self.settings.model)
+        if self.options.get("imagenet"):
+            model.start_from_imagenet()
+        return model
 
     def vectors(self, batch: LadderBatch) -> tuple[Tensor, ...]:
         """Query, tile, and the synthetic view described as a tile."""
@@ -309,14 +316,17 @@ class GascFusionMethod(LadderMethod):
     """Trains `GascFusion` with the triplet loss.
 
     Options: `margin`, `slow` (learning rate of the encoders over that of the fusion networks: 0.1 as published, where
-    the encoders start from ImageNet).
+    the encoders start from ImageNet), `imagenet` (start the encoders from ImageNet's VGG16).
     """
 
     model: GascFusion
 
     def build(self) -> GascFusion:
         """The model, before training."""
-        return GascFusion(**self.settings.model)
+        model = GascFusion(**self.settings.model)
+        if self.options.get("imagenet"):
+            model.start_from_imagenet()
+        return model
 
     def groups(self) -> list[dict[str, Any]]:
         """Encoders, and the rest."""

@@ -46,7 +46,7 @@ def _published(
     tiny = {option: f"{matcher}-world" for option, matcher in (on or {}).items()}
     smoke = {
         "steps": 3, "batch": 2, "model": {key: value for key, value in entry.tiny.items() if key != "joint"},
-        "options": settings.options | {"size": 32, "helpers": "tiny"} | tiny,
+        "options": settings.options | {"size": 32, "helpers": "tiny", "imagenet": False} | tiny,
     }  # fmt: skip
     after = "".join(f", after {run}" for run in earlier.values())
     summary = f"matching on CVUSA: {entry.summary}, as published ({source}){after}"
@@ -61,7 +61,7 @@ REGMI = "Regmi & Shah, ICCV 2019"
 # Their augmentation, of what is seen from above alone: a quarter turn and a central crop. How small, they do not say;
 # 512 of the 750 pixels of CVUSA's side is our choice.
 ABOVE: dict[str, Any] = {"turn": True, "together": False, "crop": 512 / 750}
-# Documents 000 and 001 name no augmentation: aligned pairs without any is our choice.
+# Documents 000 and 001 name no augmentation: aligned pairs without any is our choice. Their encoders are ImageNet's.
 MATCHING_PRESETS: dict[str, Recipe] = {
     **{f"dual-encoder-{data}": _modern(data) for data in PAIRS},
     "two-stream-cvusa": _published("two-stream", "TwoStreamMethod", REGMI, 30, 100, 1e-5, **ABOVE),
@@ -75,6 +75,10 @@ MATCHING_PRESETS: dict[str, Recipe] = {
     "feature-fusion-cvusa": _published(
         "feature-fusion", "FeatureFusionMethod", REGMI, 100, 500, 1e-5, on={"joint": "joint-feature"}, dropout=False
     ),
-    "joint-fusion-vgg-cvusa": _published("joint-fusion-vgg", "JointFusionVGGMethod", "document 000", 8, 50, 1e-4),
-    "gasc-fusion-cvusa": _published("gasc-fusion", "GascFusionMethod", "document 001", 8, 50, 1e-4),
+    "joint-fusion-vgg-cvusa": _published(
+        "joint-fusion-vgg", "JointFusionVGGMethod", "document 000", 8, 50, 1e-4, imagenet=True
+    ),
+    "gasc-fusion-cvusa": _published(  # 1e-4 for the encoders
+        "gasc-fusion", "GascFusionMethod", "document 001", 8, 50, 1e-3, slow=0.1, imagenet=True
+    ),
 }

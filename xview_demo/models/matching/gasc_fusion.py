@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xview_demo.models.matching.aligned import KINDS, AlignedMatcher, resized
-from xview_demo.models.matching.vgg import VGG16, VGGEncoder
+from xview_demo.models.matching.vgg import VGG16, VGGEncoder, start_from_imagenet
 
 
 def fusion(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
@@ -70,6 +70,10 @@ class GascFusion(AlignedMatcher):
     def encoders(self) -> list[nn.Parameter]:
         """Parameters that start from ImageNet in the source and learn more slowly."""
         return [p for part in (self.ground, self.aerial, self.classes) for p in part.parameters()]
+
+    def start_from_imagenet(self) -> None:
+        """Give every encoder ImageNet's VGG16 (see `vgg.start_from_imagenet`)."""
+        start_from_imagenet(self.ground, self.aerial, self.classes)
 
     def _pooled(self, encoder: nn.Module, image: Tensor, shape: tuple[int, int]) -> Tensor:
         return F.adaptive_avg_pool2d(encoder(resized(image, *shape)), self.cells).flatten(1)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xview_demo.models.matching.aligned import KINDS, AlignedMatcher, resized
-from xview_demo.models.matching.vgg import VGG16, VGGEncoder
+from xview_demo.models.matching.vgg import VGG16, VGGEncoder, start_from_imagenet
 
 
 class JointFusionVGG(AlignedMatcher):
@@ -54,6 +54,10 @@ class JointFusionVGG(AlignedMatcher):
         self.fuse = nn.Conv2d(3 * channels, channels, 1)
         self.lift = nn.Conv2d(channels, channels, 1)
         self.reduce = nn.Linear(channels, features)
+
+    def start_from_imagenet(self) -> None:
+        """Give every encoder ImageNet's VGG16 (see `vgg.start_from_imagenet`)."""
+        start_from_imagenet(self.ground, self.aerial)
 
     def _vector(self, x: Tensor) -> Tensor:
         return self.reduce(F.relu(x).mean((2, 3)))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from xview_demo.errors import ModelError
 from xview_demo.models.blocks import IMAGENET_MEAN, IMAGENET_STD
 
 VGG16: tuple[int | str, ...] = (
@@ -40,3 +41,27 @@ class VGGEncoder(nn.Module):
         """Feature map of a picture."""
         image = (image - self.mean) / self.std
         return self.features(image.contiguous(memory_format=torch.channels_last))  # trains up to twice as fast
+
+
+def start_from_imagenet(*encoders: VGGEncoder) -> None:
+    """Give encoders torchvision's ImageNet weights of VGG16 (IMAGENET1K_V1), for a training run; fetched once for all.
+
+    Raises:
+        ModelError: the encoders have other layers, or the weights are neither in the local cache nor within reach.
+    """
+    from torchvision import models
+
+    try:
+        found = models.get_model("vgg16", weights="IMAGENET1K_V1").features.state_dict()
+    except OSError as error:
+        raise ModelError(
+            "The ImageNet weights of vgg16 are not in the local cache and cannot be fetched "
+            f"({type(error).__name__}): connect to the network once, or start without them."
+        ) from error
+    try:
+        for encoder in encoders:
+            encoder.features.load_state_dict(found)
+    except RuntimeError as error:
+        raise ModelError(
+            "ImageNet's VGG16 does not fit the encoders: give them its layers without batch norm, or start without it."
+        ) from error
