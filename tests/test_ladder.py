@@ -512,6 +512,18 @@ def test_the_command_line_says_which_run_a_recipe_builds_on(tmp_path, capsys):
     assert "two-stream-world builds on no other run: leave out --start." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["joint-feature-world", "feature-fusion-world", "gasc-fusion-world"])
+def test_model_and_batches_are_where_the_method_is(name, data):
+    method = get(name).load()(settings(name), data)
+    assert method.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert all(p.device.type == method.device.type for p in method.model.parameters())
+    method.device = torch.device("meta")  # stands for a GPU: operators refuse to mix it with the CPU
+    method.model.to("meta")
+    batch = method.batch(generator_of(0, 0))
+    vectors = method.vectors(batch)
+    assert {x.device.type for x in (batch.valid, *vectors, method.loss(vectors, batch.valid))} == {"meta"}
+
+
 @pytest.mark.parametrize("name", ["joint-fusion-vgg", "gasc-fusion"])
 def test_published_vgg_encoders_are_those_of_imagenet(name, data, monkeypatch):
     preset = get(f"{name}-cvusa")

@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> Path:
     settings = _paced(settings, recipe, data, out, args.minutes) if args.minutes else settings
     torch.manual_seed(settings.seed)
     method = recipe.load()(settings, data)
-    model = train(settings, method, out)
+    model = train(settings, method, out).cpu()  # where it is measured
     if not is_main(method):
         return out
     model = model.compress() if recipe.compressed else model.as_stored()  # type: ignore[operator]

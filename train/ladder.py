@@ -43,9 +43,16 @@ class LadderBatch:
     made: dict[str, Tensor]  # kind → (B, 3, S, S)
     valid: Tensor  # (B, B) False where two places are too close to count as different
 
+    def to(self, device: torch.device) -> "LadderBatch":
+        """The same on a device."""
+        made = {kind: image.to(device) for kind, image in self.made.items()}
+        return LadderBatch(self.strip.to(device), self.tile.to(device), made, self.valid.to(device))
+
 
 class LadderMethod:
     """Trains an `AlignedMatcher`; a family says what it is and what its vectors and loss are.
+
+    Model and batches are on `device`, a GPU if there is one; pictures are drawn and made on the CPU.
 
     Options: `worlds` per batch, `apart` (metres between places that count as different), `offset` (metres) and `scale`
     of the tile, `crop` (least share of the tile's side that a random central crop keeps), `turn` (by random quarters),
@@ -67,7 +74,8 @@ class LadderMethod:
         }  # fmt: skip
         self.options |= settings.options
         self.tiny = self.options["helpers"] == "tiny"
-        self.model = self.build()
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = self.build().to(self.device)
         self.modules: dict[str, nn.Module] = {"model": self.model}
         self.made = pictures(cache, with_helpers(self.model, self.tiny), self.needs(), int(self.options["size"]))
         groups = [group | {"weight_decay": settings.weight_decay} for group in self.groups()]
@@ -139,7 +147,7 @@ class LadderMethod:
         tile = self._disturb(augment.cut(sample.aerial, grid), generator)
         centred = (grid - grid.mean((1, 2), keepdim=True)) * (config.tile_metres / TILE_METRES)
         made = {kind: augment.cut(images(array, rows), centred) for kind, array in self.made.items()}
-        return LadderBatch(strip, tile, made, apart(sample.place, o["apart"]))
+        return LadderBatch(strip, tile, made, apart(sample.place, o["apart"])).to(self.device)
 
     def _share(self, count: int, generator: Generator) -> float | Tensor:
         """Width of what is cut over the width of the cached tile, one for all or (count,)."""
@@ -161,11 +169,12 @@ class LadderMethod:
 
     def step(self, batch: Any) -> dict[str, float]:
         """One update; logs the loss and the share of queries found within the batch."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             vectors = self.vectors(batch)
         loss = self.loss(vectors, batch.valid)
         descend(self.optimisers["model"], loss)
-        found = (vectors[0] @ vectors[1].t()).detach().argmax(1) == torch.arange(len(vectors[0]))
+        best = (vectors[0] @ vectors[1].t()).detach().argmax(1)
+        found = best == torch.arange(len(best), device=best.device)
         return {"loss": loss.item(), "r1": found.float().mean().item()}
 
 
@@ -220,6 +229,11 @@ class FeatureBatch:
     synthetic: Tensor
     valid: Tensor  # (B, B)
 
+    def to(self, device: torch.device) -> "FeatureBatch":
+        """The same on a device."""
+        parts = (self.ground, self.aerial, self.synthetic, self.valid)
+        return FeatureBatch(*(part.to(device) for part in parts))
+
 
 class FeatureFusionMethod(LadderMethod):
     """Trains the linear layers of `FeatureFusion` on joint features exported from the training split.
@@ -265,7 +279,7 @@ class FeatureFusionMethod(LadderMethod):
                     joint.aerial_features(batch.tile),
                     joint.synthetic_features(batch.made["synthetic"]),
                 )
-                found[view, rows] = torch.stack(parts, 1).numpy()
+                found[view, rows] = torch.stack(parts, 1).cpu().numpy()
         with atomic_path(path) as temporary:
             np.save(temporary, found)
         return found
@@ -276,7 +290,7 @@ class FeatureFusionMethod(LadderMethod):
         view = int(torch.randint(len(self.features), (), generator=generator))
         ground, aerial, synthetic = torch.from_numpy(np.asarray(self.features[view, rows])).unbind(1)
         place = torch.from_numpy(self.cache["place"][rows])
-        return FeatureBatch(ground, aerial, synthetic, apart(place, self.options["apart"]))
+        return FeatureBatch(ground, aerial, synthetic, apart(place, self.options["apart"])).to(self.device)
 
     def vectors(self, batch: FeatureBatch) -> tuple[Tensor, ...]:
         """Fused query, projected tile."""

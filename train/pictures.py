@@ -43,7 +43,7 @@ def fingerprint(*models: nn.Module) -> str:
         config = getattr(model, "_hub_mixin_config", None) or {}
         digest.update(json.dumps(config, sort_keys=True, default=str).encode())
         for name, value in sorted(model.state_dict().items()):
-            digest.update(name.encode() + value.detach().float().numpy().tobytes())
+            digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 
