@@ -19,7 +19,7 @@ from pathlib import Path
 
 from xview_demo import Gallery, GeoLocalizer, GroundView, World, viz
 from xview_demo.files import write_json
-from xview_demo.ui.places import StreetTiles
+from xview_demo.tiles import StreetTiles
 
 
 def main(folder: Path) -> None:

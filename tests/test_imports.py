@@ -95,6 +95,11 @@ def test_app_is_a_translation():
         assert not {name for name in imported(ROOT / "app.py") if name.split(".")[0] in ("torch", "train", "numpy")}
 
 
+@pytest.mark.parametrize("path", [*modules(f"{PACKAGE}/cli"), *modules("examples")], ids=lambda p: p.name)
+def test_only_the_demo_itself_is_taken_from_the_demo(path):
+    assert not {parts for parts in parts_of_package(path) if parts[0] == "ui" and len(parts) > 1}
+
+
 def run(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

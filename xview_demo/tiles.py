@@ -1,4 +1,4 @@
-"""Where the tiles of a gallery come from: a World, a folder, a CSV list or a georeferenced orthophoto."""
+"""Where the tiles of a gallery come from: a World or its streets, a folder, a CSV list, a georeferenced orthophoto."""
 
 import csv
 import math
@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch.nn.functional as F
 
 from xview_demo.errors import GalleryError
@@ -16,10 +17,16 @@ from xview_demo.images import SUFFIXES
 from xview_demo.rasters import colour_bands, scaled, stretch
 from xview_demo.views import AerialView, GroundView
 
+if TYPE_CHECKING:
+    from xview_demo.world.world import World
+
 View = AerialView | GroundView
 STRIDE = 8.0  # metres between tiles that are cut: matchers find cameras within a few metres of a tile's centre
 MIN_VALID = 0.5  # share of an orthophoto's tile that must hold data
 LIST_NAME = "tiles.csv"
+SPACING = 10.0  # metres between the tiles along a generated world's streets, about
+OFFSET = 3.0  # metres from a tile's centre to the street position it was cut for, at most
+EDGE = 40.0  # metres kept from the world's edge
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,33 @@ class TileSource:
     total: int | None  # how many; None when only reading tells
     views: Iterator[tuple[str, View]]  # (name, view)
     in_files: bool  # each view is a picture file of its own (`view.source`)
+
+
+class StreetTiles:
+    """The aerial tiles along a world's streets, as a source of `Gallery.build`: one for each place where a street
+    camera could stand, about `SPACING` metres apart, its centre up to `OFFSET` metres off.
+
+    Panoramas are taken on streets, so nothing is lost by leaving out the rest, and the tiles can lie close together.
+    """
+
+    def __init__(self, world: "World") -> None:
+        self.world, self.seed = world, world.seed
+        limit = world.size / 2 - EDGE
+        points = np.asarray(world.plan.viewpoints, dtype=float)[:, :2]
+        points = points[(np.abs(points) <= limit).all(1)]
+        _, first = np.unique(np.floor(points / SPACING), axis=0, return_index=True)
+        rng = np.random.default_rng([world.seed, 11])
+        angle, away = rng.uniform(0, 2 * np.pi, len(first)), OFFSET * np.sqrt(rng.uniform(0, 1, len(first)))
+        self.centres = points[np.sort(first)] + away[:, None] * np.stack([np.sin(angle), np.cos(angle)], 1)
+
+    def __len__(self) -> int:
+        """Number of tiles."""
+        return len(self.centres)
+
+    def tiles(self, tile_metres: float = 64.0, stride_metres: float | None = None) -> Iterator[AerialView]:
+        """The tiles, `tile_metres` wide; `stride_metres` has no meaning here."""
+        for number, (east, north) in enumerate(self.centres):
+            yield self.world.aerial((float(east), float(north)), metres=tile_metres, seed=number + 1)
 
 
 def tiles_of(

@@ -91,7 +91,7 @@ def source_of(text: str, grid: bool = False) -> Any:
     from xview_demo.errors import XViewError
 
     if text.startswith("world:"):
-        from xview_demo.ui.places import StreetTiles
+        from xview_demo.tiles import StreetTiles
 
         world = world_of(text)
         return world if grid else StreetTiles(world)

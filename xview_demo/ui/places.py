@@ -3,24 +3,19 @@
 import functools
 import hashlib
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from xview_demo import AerialView, Gallery, World
+from xview_demo import Gallery, World
 from xview_demo.errors import GalleryError, XViewError
 from xview_demo.files import atomic_path, cache_root
-from xview_demo.tiles import encoder_for
+from xview_demo.tiles import StreetTiles, encoder_for
 
 if TYPE_CHECKING:
     from xview_demo.localizer import GeoLocalizer
 
 DEMO_SEED = 950_004  # a test seed: no model has seen this place
-SPACING = 10.0  # metres between the tiles along a generated world's streets, about
-OFFSET = 3.0  # metres from a tile's centre to the street position it was cut for, at most
-EDGE = 40.0  # metres kept from the world's edge
 ANY_BIOME = "any"
 TILE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".csv", ".json", ".jgw", ".pgw", ".wld", ".tfw"}
 KEPT_SUFFIXES = {*TILE_SUFFIXES, ".safetensors", ".parquet"}
@@ -40,33 +35,6 @@ def world_of(seed: float | None, biome: str | None) -> World:
 @functools.lru_cache(maxsize=3)
 def _world(seed: int, biome: str | None) -> World:
     return World(seed, biome=biome)
-
-
-class StreetTiles:
-    """The aerial tiles along a world's streets, as a source of `Gallery.build`: one for each place where a street
-    camera could stand, about `SPACING` metres apart, its centre up to `OFFSET` metres off.
-
-    Panoramas are taken on streets, so nothing is lost by leaving out the rest, and the tiles can lie close together.
-    """
-
-    def __init__(self, world: World) -> None:
-        self.world, self.seed = world, world.seed
-        limit = world.size / 2 - EDGE
-        points = np.asarray(world.plan.viewpoints, dtype=float)[:, :2]
-        points = points[(np.abs(points) <= limit).all(1)]
-        _, first = np.unique(np.floor(points / SPACING), axis=0, return_index=True)
-        rng = np.random.default_rng([world.seed, 11])
-        angle, away = rng.uniform(0, 2 * np.pi, len(first)), OFFSET * np.sqrt(rng.uniform(0, 1, len(first)))
-        self.centres = points[np.sort(first)] + away[:, None] * np.stack([np.sin(angle), np.cos(angle)], 1)
-
-    def __len__(self) -> int:
-        """Number of tiles."""
-        return len(self.centres)
-
-    def tiles(self, tile_metres: float = 64.0, stride_metres: float | None = None) -> Iterator[AerialView]:
-        """The tiles, `tile_metres` wide; `stride_metres` has no meaning here."""
-        for number, (east, north) in enumerate(self.centres):
-            yield self.world.aerial((float(east), float(north)), metres=tile_metres, seed=number + 1)
 
 
 def cache_folder() -> Path:

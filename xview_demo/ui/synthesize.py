@@ -13,6 +13,7 @@ from xview_demo.geometry.geodesy import latlon_to_enu
 from xview_demo.georeference import write_geotiff
 from xview_demo.models.hub import count_stored
 from xview_demo.outputs import Segmentation
+from xview_demo.tiles import EDGE
 from xview_demo.ui import common, places
 from xview_demo.ui.segment import AERIAL, GROUND
 
@@ -316,7 +317,7 @@ def _truth(view: Any, picture: str | None, world: float | None, biome: str | Non
         return None
     place = places.world_of(world, biome)
     east, north = place.local_of(*view.latlon)
-    inside = max(abs(east), abs(north)) <= place.size / 2 - places.EDGE
+    inside = max(abs(east), abs(north)) <= place.size / 2 - EDGE
     return place.aerial((east, north)).tile() if inside else None
 
 
