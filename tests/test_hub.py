@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import torch
@@ -189,6 +190,48 @@ def test_a_zoo_name_uses_its_pinned_revision(hub, model, tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "WEIGHTS", tmp_path / "none")
     zoo.load("azimuth-world")
     assert all(f"/resolve/{COMMIT}/" in a for a in hub.asked)
+
+
+def test_the_order_is_directory_bundled_cache_hub(hub, model, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    publish(model, tmp_path / "desk" / "someone" / "matcher")
+    monkeypatch.chdir(tmp_path / "desk")
+    assert zoo.locate("someone/matcher") == Path("someone/matcher")  # a directory
+    model.save_pretrained(tmp_path / "weights" / "azimuth-world")
+    pinned = replace(zoo.ZOO["azimuth-world"], repository="someone/matcher", revision=COMMIT)
+    monkeypatch.setitem(zoo.ZOO, "azimuth-world", pinned)
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path / "weights")
+    assert zoo.locate("azimuth-world") == tmp_path / "weights" / "azimuth-world"  # bundled
+    assert not hub.asked
+    (tmp_path / "weights").rename(tmp_path / "away")
+    fetched = zoo.locate("azimuth-world")  # the Hub
+    asked = len(hub.asked)
+    assert asked and COMMIT in str(fetched)
+    assert zoo.locate("azimuth-world") == fetched and len(hub.asked) == asked  # the local cache
+    (tmp_path / "away").rename(tmp_path / "weights")
+    assert zoo.locate("azimuth-world") == tmp_path / "weights" / "azimuth-world"
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_name_of_the_zoo_is_never_a_directory(model, tmp_path, monkeypatch, whole):
+    """Neither an empty folder in the working directory nor another model there stands for a bundled one."""
+    monkeypatch.chdir(tmp_path)
+    for name in zoo.ZOO:
+        if whole:
+            model.save_pretrained(tmp_path / name)
+        else:
+            (tmp_path / name).mkdir()
+    geo = GeoLocalizer.from_pretrained()
+    assert all(zoo.locate(name) == zoo.WEIGHTS / name for name in geo.names.values())
+    assert zoo.locate("azimuth-world") == zoo.WEIGHTS / "azimuth-world"
+    for written in ("./azimuth-world", Path("azimuth-world")):
+        if whole:
+            assert zoo.load(written).channels == model.channels
+            assert GeoLocalizer({"matching": written})._part("matching").channels == model.channels
+        else:
+            with pytest.raises(ModelError, match="azimuth-world has no config.json"):
+                zoo.load(written)
 
 
 def test_what_the_hub_lacks_is_told(hub, model, tmp_path):

@@ -80,7 +80,7 @@ class GeoLocalizer(Locating):
         unknown = set(parts) - set(PARTS)
         if unknown:
             raise ModelError(f"No part named {sorted(unknown)[0]!r}. Available: {', '.join(PARTS)}.")
-        self.names: dict[str, str] = {part: os.fspath(name) for part, name in parts.items() if name is not None}
+        self.names: dict[str, str] = {part: zoo.as_text(name) for part, name in parts.items() if name is not None}
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = _dtype(dtype, self.device)
         self._local = local_files_only
@@ -157,6 +157,7 @@ class GeoLocalizer(Locating):
     ) -> Self:
         """Pick the parts: each a name of `list_models()`, a directory or a repository; None leaves it out.
 
+        A directory that is called like a model of the zoo is written as a path, `./NAME`.
         `places` encodes galleries of photographs; without it the matcher does. `reranking` judges the best tiles of
         `localize` anew.
         """

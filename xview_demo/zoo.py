@@ -1,7 +1,8 @@
 """The models by name: `load` finds the weights and builds the model; `ZOO` is the dict of all (`catalogue`).
 
 Weights are looked for in this order: a directory, the bundled weights (`xview_demo/weights/<name>`), the local Hub
-cache, the Hub. Only `config.json` and `model.safetensors` are ever read.
+cache, the Hub; a name of the zoo is never a directory (see `locate`). Only `config.json` and `model.safetensors` are
+ever read.
 """
 
 import difflib
@@ -76,7 +77,7 @@ def load(
     Raises:
         ModelError: nothing of that name, no weights, weights that do not fit, or a model of another task.
     """
-    name = os.fspath(source)
+    name = as_text(source)
     if name in ZOO and not ZOO[name].learned:
         _check_task(name, ZOO[name].task, task)
         return ZOO[name].load_class()()
@@ -107,6 +108,12 @@ def _entry_of(folder: Path) -> Entry:
     raise ModelError(f"{folder / FILES[0]} names the class {wanted!r}; known are {', '.join(known)}.")
 
 
+def as_text(source: str | os.PathLike[str]) -> str:
+    """A source as text. A path object that is spelled like a name of the zoo gets a `./`: it means the directory."""
+    text = os.fspath(source)
+    return text if isinstance(source, str) or text not in ZOO else os.path.join(os.curdir, text)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """A folder's `config.json`."""
     try:
@@ -121,10 +128,13 @@ def read_config(folder: Path) -> dict[str, Any]:
 def locate(name: str, *, revision: str | None = None, local_files_only: bool = False) -> Path:
     """The folder with a model's two files: directory → bundled → Hub cache → Hub.
 
+    A bare name of the zoo means the zoo's model, whatever lies in the working directory: a directory of that name is
+    meant when it is written as a path (`./mst-world`) or given as a path object.
+
     Raises:
         ModelError: there is none; the message names the remedies.
     """
-    if os.path.isdir(name):
+    if name not in ZOO and os.path.isdir(name):
         folder = Path(name)
         if not is_folder_of_weights(folder):
             missing = [f for f in FILES if not (folder / f).is_file()]

@@ -43,8 +43,7 @@ def recognizer_of(model: Any, device: str | torch.device = "cpu") -> PlaceRecogn
     if isinstance(model, PlaceRecognizer):
         return model
     if isinstance(model, str | os.PathLike):
-        name = os.fspath(model)
-        return PlaceRecognizer(zoo.load(name, task="places"), Path(name).name, device)
+        return PlaceRecognizer(zoo.load(model, task="places"), Path(model).name, device)
     return PlaceRecognizer(model, type(model).__name__, device)
 
 
