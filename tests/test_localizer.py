@@ -203,9 +203,32 @@ def test_parts_can_be_picked_and_left_out(tiny, picture):
         GeoLocalizer.from_zoo(dtype="float8")
 
 
-def test_a_single_model_is_no_localizer(tiny):
-    with pytest.raises(ModelError, match="from_zoo"):
-        GeoLocalizer.from_pretrained(zoo.WEIGHTS / "azimuth-world")
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("azimuth-world", "matching"),
+        ("azimuth-verifier-world", "reranking"),
+        ("xfork-ground-world", "synthesis"),
+        ("unet-ground-world", "segmentation_ground"),
+        ("unet-aerial-world", "segmentation_aerial"),
+        ("depth-world", "depth"),
+        ("mst-world", "position"),
+        ("geowarp-vgg16-gem-world", "places"),
+    ],
+)
+def test_a_single_model_is_no_localizer(tiny, name, part):
+    """By its name or its folder: what is said can be done."""
+    for source in (name, str(zoo.WEIGHTS / name)):
+        with pytest.raises(ModelError, match="is a single model, not a GeoLocalizer") as error:
+            GeoLocalizer.from_pretrained(source)
+        assert f'GeoLocalizer.from_zoo({part}="{source}").' in str(error.value)
+        GeoLocalizer.from_zoo(**{part: source})._part(part)
+
+
+def test_another_folder_is_no_localizer(tmp_path):
+    (tmp_path / "config.json").write_text('{"class": "Oracle"}')
+    with pytest.raises(ModelError, match="holds no GeoLocalizer"):
+        GeoLocalizer.from_pretrained(tmp_path)
 
 
 def test_missing_weights_name_the_remedy(tmp_path, monkeypatch):

@@ -109,33 +109,34 @@ class GeoLocalizer(Locating):
             local_files_only: never ask the network.
 
         Raises:
-            ModelError: nothing there, weights that do not fit, or no network; the message names the remedies.
+            ModelError: nothing there, a single model, weights that do not fit, or no network; the message names the
+                remedies.
         """
         options: dict[str, Any] = {"device": device, "dtype": dtype, "local_files_only": local_files_only}
         if source is None:
             geo = cls(_present({part: name for part, (_, name) in PARTS.items()}), **options)
             geo._check_bundled()
             return geo
-        folder = Path(source)
+        name = zoo.as_text(source)
+        if name in zoo.ZOO:
+            raise _single(name, zoo.ZOO[name], zoo.ZOO[name].view)
+        folder = Path(name)
         if not folder.is_dir():
-            folder = zoo.fetch(
-                os.fspath(source), ("config.json",), revision=revision, local_files_only=local_files_only
-            )
+            folder = zoo.fetch(name, ("config.json",), revision=revision, local_files_only=local_files_only)
         elif not (folder / "config.json").is_file():
             raise ModelError(f"{folder} has no config.json: give a folder written by GeoLocalizer.save_pretrained.")
         config = zoo.read_config(folder)
+        if (entry := zoo.entry_of_class(config.get("class"))) is not None:
+            raise _single(name, entry, config.get("view", entry.view))
         if config.get("class") != cls.__name__ or config.get("format") != FORMAT:
             raise ModelError(
-                f"{source} holds {config.get('class', 'something else')}, not a GeoLocalizer: "
-                f"use GeoLocalizer.from_zoo(matching={os.fspath(source)!r}) for a single model."
+                f"{name} holds no GeoLocalizer that this version reads: give what GeoLocalizer.save_pretrained wrote."
             )
         geo = cls({part: entry["name"] for part, entry in config["parts"].items()}, **options)
         kept = {part: entry["folder"] for part, entry in config["parts"].items() if entry.get("folder")}
-        if not Path(source).is_dir():
+        if not Path(name).is_dir():
             files = tuple(f"{place}/{file}" for place in kept.values() for file in zoo.FILES)
-            zoo.fetch(
-                os.fspath(source), ("config.json", *files), revision=folder.name, local_files_only=local_files_only
-            )
+            zoo.fetch(name, ("config.json", *files), revision=folder.name, local_files_only=local_files_only)
         geo._folders = {part: folder / place for part, place in kept.items()}
         return geo
 
@@ -444,6 +445,16 @@ class GeoLocalizer(Locating):
 def _present(parts: dict[str, Any]) -> dict[str, Any]:
     """The parts without the optional ones whose own weights are not bundled."""
     return {p: n for p, n in parts.items() if p not in OPTIONAL or n != PARTS[p][1] or zoo.is_bundled(n)}
+
+
+def _single(name: str, entry: zoo.Entry, view: str) -> ModelError:
+    """What to say of a single model where a localizer is wanted: the part of one that it is for."""
+    part = entry.task
+    if part == "segmentation":
+        part += "_aerial" if view == "aerial" else "_ground"
+    elif hasattr(entry.load_class(), "rerank"):
+        part = "reranking"
+    return ModelError(f'{name} is a single model, not a GeoLocalizer: use GeoLocalizer.from_zoo({part}="{name}").')
 
 
 def _several(views: Any) -> list[Any]:

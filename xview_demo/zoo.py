@@ -98,12 +98,16 @@ def _check_task(name: str, found: str, wanted: str | None) -> None:
         raise ModelError(f"{name!r} is for {found}, not for {wanted}: use one of {', '.join(list_models(wanted))}.")
 
 
+def entry_of_class(name: Any) -> Entry | None:
+    """The first entry with weights of a class, None without one."""
+    return next((entry for entry in ZOO.values() if entry.learned and entry.home.split(":")[1] == name), None)
+
+
 def _entry_of(folder: Path) -> Entry:
-    """The entry whose class wrote a folder."""
+    """An entry whose class wrote a folder."""
     wanted = read_config(folder).get("class")
-    for entry in ZOO.values():
-        if entry.learned and entry.home.split(":")[1] == wanted:
-            return entry
+    if (entry := entry_of_class(wanted)) is not None:
+        return entry
     known = sorted({e.home.split(":")[1] for e in ZOO.values() if e.learned})
     raise ModelError(f"{folder / FILES[0]} names the class {wanted!r}; known are {', '.join(known)}.")
 
