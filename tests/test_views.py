@@ -359,6 +359,11 @@ BAD = {
     "nan": (torch.full((3, 20, 20), float("nan")), "not finite"),
     "integers": (np.zeros((20, 20, 3), np.int64), "uint8"),
     "type": (42, "int is not a picture"),
+    "postscript": (
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\n",
+        "not a picture .* give a JPEG",
+    ),
+    "short tiff": (save("RGB", "TIFF")[:100], "not a picture"),
     "missing": ("nowhere/pano.jpg", "does not exist"),
     "folder": (".", "is a folder"),
 }
@@ -378,6 +383,47 @@ def test_wide_file_is_refused_before_it_is_decoded(tmp_path):
     Image.new("L", (20_000, 40)).save(tmp_path / "wide.png")
     with pytest.raises(ImageError, match="20000×40"):
         GroundView.open(tmp_path / "wide.png")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_large_file_is_refused_without_a_warning(tmp_path):
+    Image.new("1", (20_000, 5_000)).save(tmp_path / "large.png")
+    with pytest.raises(ImageError, match="20000×5000"):
+        GroundView.open(tmp_path / "large.png")
+
+
+def test_of_several_pages_the_first_is_read(tmp_path):
+    pages = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    assert GroundView.open(tmp_path / "pages.tif").image[:, 16, 16].tolist() == [1, 0, 0]
+
+
+def damaged(rng: np.random.Generator, whole: bytes) -> bytes:
+    """A file with some bytes changed, most of them in its header, and perhaps its end cut off."""
+    found = np.frombuffer(whole, np.uint8).copy()
+    if rng.random() < 0.4:
+        found = found[: rng.integers(1, len(found))]
+    for _ in range(rng.integers(1, 12)):
+        reach = len(found) if rng.random() < 0.5 else min(len(found), 300)
+        found[rng.integers(reach)] = rng.choice([0, 1, 255, rng.integers(256)])
+    return found.tobytes()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "JPEG", "WEBP", "GIF", "BMP"])
+def test_a_damaged_file_raises_nothing_but_one_sentence(tmp_path, kind):
+    """Neither another error nor a warning, be it read from memory or from a file."""
+    rng, whole = np.random.default_rng(0), save("RGB", kind)
+    path, refused = tmp_path / f"damaged.{kind[:4].lower().replace('tiff', 'tif')}", 0
+    for _ in range(80):
+        path.write_bytes(damaged(rng, whole))
+        for source in (path, path.read_bytes()):
+            try:
+                GroundView.open(source)
+            except XViewError as error:
+                refused += 1
+                assert "\n" not in str(error)
+    assert refused > 20
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,20 @@
 
 Every colour type becomes RGB in [0, 1] (16 bit, CMYK with its profile, palette, grey, alpha laid over white);
 what is not one usable still picture is refused with one sentence.
+
+JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF are read, a TIFF also as GDAL reads it. An animation is refused; of a TIFF with
+several pages the first is taken, for a GeoTIFF's further pages are the same picture in smaller sizes.
 """
 
 import io
 import math
 import os
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +25,14 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import IFDRational
 from torch import Tensor
 
-from xview_demo.errors import ImageError
+from xview_demo.errors import ImageError, one_line
 from xview_demo.files import atomic_path
 
 MIN_SIDE = 16  # pixels
 MAX_SIDE = 16384  # pixels
 MAX_PIXELS = 64_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")  # PIL's names; others need programs or are no photos
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 XMP_KEY = "XML:com.adobe.xmp"
 
@@ -122,20 +130,45 @@ def write_image(
     return path
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    """The formats that this installation of PIL reads, of `FORMATS`."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Leave out PIL's warnings: what is too large or damaged is told in the one sentence of an error."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
 def _from_file(file: Any, name: str, size: int, path: Path | None = None) -> tuple[Tensor, Metadata]:
     if size == 0:
         raise ImageError(f"{name} is empty (0 bytes): give a picture file.")
+    with _quietly():
+        picture = _opened(file, name)
+        if picture is not None:
+            return _decode(picture, name), _metadata(picture)
+    if path is not None and path.suffix.lower() in (".tif", ".tiff"):
+        return _raster(path), Metadata()
+    raise ImageError(f"{name} is not a picture this program can read: give a JPEG, PNG, WebP or TIFF.")
+
+
+def _opened(file: Any, name: str) -> Image.Image | None:
+    """A picture whose pixels are not read yet; None when it is of no format that is read."""
     try:
-        picture = Image.open(file)
+        return Image.open(file, formats=_formats())
     except UnidentifiedImageError:
-        if path is not None and path.suffix.lower() in (".tif", ".tiff"):
-            return _raster(path), Metadata()
-        raise ImageError(f"{name} is not a picture this program can read: give a JPEG, PNG, WebP or TIFF.") from None
+        return None
     except Image.DecompressionBombError:
         raise ImageError(_too_large(name, "more than 178 million pixels")) from None
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ImageError(f"{name} cannot be opened ({error}): the file is damaged, save it again.") from None
-    return _decode(picture, name), _metadata(picture)
+    except Exception as error:  # PIL's readers raise errors of every kind on a damaged file
+        raise ImageError(
+            f"{name} cannot be opened ({one_line(error, 100)}): the file is damaged, save it again."
+        ) from None
 
 
 def _raster(path: Path) -> Tensor:
@@ -146,24 +179,30 @@ def _raster(path: Path) -> Tensor:
     if size is None:
         raise ImageError(f"{path} is not a TIFF this program can read: write it again with GDAL.")
     _check_size(*size, str(path))
-    try:
+    with _whole(str(path)):
         return read_raster(path)
-    except OSError as error:
-        raise ImageError(f"{path} cannot be decoded ({error}): the file is cut short or damaged.") from None
 
 
 def _decode(picture: Image.Image, name: str) -> Tensor:
     width, height = picture.size
     _check_size(width, height, name)
-    frames = getattr(picture, "n_frames", 1)
-    if picture.format in ANIMATED and frames > 1:
-        raise ImageError(f"{name} is an animation of {frames} frames: save one frame as a still picture.")
+    with _whole(name):
+        frames = getattr(picture, "n_frames", 1) if picture.format in ANIMATED else 1
+        if frames <= 1:
+            picture.load()
+            return _pixels(ImageOps.exif_transpose(picture))
+    raise ImageError(f"{name} is an animation of {frames} frames: save one frame as a still picture.")
+
+
+@contextmanager
+def _whole(name: str) -> Iterator[None]:
+    """Turn whatever the reading of pixels raises into one sentence."""
     try:
-        picture.load()
-        upright = ImageOps.exif_transpose(picture)
-        return _pixels(upright)
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
-        raise ImageError(f"{name} cannot be decoded ({error}): the file is cut short or damaged.") from None
+        yield
+    except Exception as error:  # PIL's readers raise errors of every kind on a damaged file, a TypeError for a TIFF
+        raise ImageError(
+            f"{name} cannot be decoded ({one_line(error, 100)}): the file is cut short or damaged."
+        ) from None
 
 
 def _check_size(width: int, height: int, name: str) -> None:
@@ -257,7 +296,7 @@ def _metadata(picture: Image.Image) -> Metadata:
         exif = picture.getexif()
         gps = dict(exif.get_ifd(ExifTags.IFD.GPSInfo))
         focal = _finite(exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm))
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError):
+    except Exception:  # damaged metadata raise errors of every kind, and the picture is as good without them
         gps, focal = {}, None
     compass = _finite(gps.get(ExifTags.GPS.GPSImgDirection))
     true_north = str(gps.get(ExifTags.GPS.GPSImgDirectionRef, "")).strip("\0 ").upper() == "T"

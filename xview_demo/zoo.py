@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xview_demo.catalogue import TASKS, ZOO, Entry
-from xview_demo.errors import ModelError
+from xview_demo.errors import ModelError, one_line
 
 WEIGHTS = Path(__file__).parent / "weights"
 CARDS = Path(__file__).parents[1] / "model_cards"
@@ -209,8 +209,7 @@ def _commit(repository: str, file: str, revision: str) -> str:
 
 
 def _short(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text[:160].rstrip(".") + "."
+    return one_line(error, 160).rstrip(".") + "."
 
 
 def _remedies(repository: str) -> str:

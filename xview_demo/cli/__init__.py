@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from xview_demo.cli import evaluate, galleries, places, positions, views, worlds
+from xview_demo.errors import one_line
 
 app = typer.Typer(
     name="xview",
@@ -64,4 +65,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.strerror}: '{error.filename}'."
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)

@@ -14,7 +14,7 @@ from uuid import uuid4
 import gradio as gr
 
 from xview_demo.classes import CLASSES, PALETTE
-from xview_demo.errors import XViewError
+from xview_demo.errors import XViewError, one_line
 from xview_demo.views import AerialView, GroundView
 
 View = TypeVar("View")
@@ -38,7 +38,7 @@ def spoken(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 def sentence(error: BaseException) -> str:
     """The error's message on one line, safe to place in a page."""
-    return html.escape(" ".join(str(error).split()) or type(error).__name__, quote=False)
+    return html.escape(one_line(error), quote=False)
 
 
 def picture_box(label: str, height: int = 260, **options: Any) -> gr.Image:
