@@ -144,6 +144,8 @@ def test_bad_words(xview, panorama, tmp_path):
     says_one_sentence(xview("localize", panorama, "--gallery", "world:1", "--region", "a,b"), "a,b")
     says_one_sentence(xview("world", "--seed", 1, "--biome", "moon", "--out", tmp_path), "moon", "village")
     says_one_sentence(xview("world", "--seed", -4, "--out", tmp_path), "-4")
+    says_one_sentence(xview("world", "--seed", 1, "--device", "foo", "--out", tmp_path), "'foo'", "cpu")
+    says_one_sentence(xview("depth", panorama, "--device", "foo"), "No device named 'foo'", "cpu")
     says_one_sentence(xview("gallery", "info", "nowhere"), "nowhere")
     says_one_sentence(xview("depth", panorama, "--camera-height", -1), "-1 m above the ground")
     says_one_sentence(xview("synthesize", panorama, "--method", "xfrok-world"), "xfrok-world", "xfork-world")

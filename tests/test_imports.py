@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "xview_demo"
 LAYERS = (
     {"errors"},
-    {"files", "geometry", "classes", "outputs", "metrics"},
+    {"files", "devices", "geometry", "classes", "outputs", "metrics"},
     {"rasters", "images", "georeference", "views", "frames"},
     {"models", "world"},
     {"catalogue"},

@@ -203,6 +203,21 @@ def test_parts_can_be_picked_and_left_out(tiny, picture):
         GeoLocalizer.from_zoo(dtype="float8")
 
 
+def test_a_device_is_one_of_this_machine(monkeypatch):
+    for name in ("foo", "cuda:99", "cpu:1", torch.device("meta")):
+        with pytest.raises(ModelError, match=f"No device named '{name}'. Available: cpu"):
+            GeoLocalizer.from_zoo(device=name)
+    assert GeoLocalizer.from_zoo(device="cpu").device.type == "cpu"
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    assert GeoLocalizer.from_zoo(device="cuda").device.type == "cuda"
+    assert GeoLocalizer.from_zoo(device="cuda:1").device.index == 1
+    for name in ("cuda:2", "mps"):
+        with pytest.raises(ModelError, match="Available: cpu, cuda:0 to cuda:1"):
+            GeoLocalizer.from_zoo(device=name)
+
+
 @pytest.mark.parametrize(
     ("name", "part"),
     [

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from xview_demo import zoo
 from xview_demo.composed import Composed
+from xview_demo.devices import device_of
 from xview_demo.errors import ModelError
 from xview_demo.files import atomic_path, write_json
 from xview_demo.frames import STRIP, TILE_PIXELS, aerial_frame, ground_frame, looked_towards
@@ -81,7 +82,7 @@ class GeoLocalizer(Locating):
         if unknown:
             raise ModelError(f"No part named {sorted(unknown)[0]!r}. Available: {', '.join(PARTS)}.")
         self.names: dict[str, str] = {part: zoo.as_text(name) for part, name in parts.items() if name is not None}
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = device_of(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = _dtype(dtype, self.device)
         self._local = local_files_only
         self._folders: dict[str, Path] = {}
@@ -104,13 +105,13 @@ class GeoLocalizer(Locating):
         Args:
             source: None for the bundled models (no network); a folder written by `save_pretrained`; `owner/name`.
             revision: branch, tag or commit of the repository.
-            device: "cpu", "cuda", …; chosen when None.
+            device: "cpu", "cuda", "mps", …, what this machine has; chosen when None.
             dtype: "auto" (float32; bfloat16 on a GPU), "float32", "bfloat16" or "float16".
             local_files_only: never ask the network.
 
         Raises:
-            ModelError: nothing there, a single model, weights that do not fit, or no network; the message names the
-                remedies.
+            ModelError: nothing there, a single model, weights that do not fit, no network or no such device; the
+                message names the remedies.
         """
         options: dict[str, Any] = {"device": device, "dtype": dtype, "local_files_only": local_files_only}
         if source is None:

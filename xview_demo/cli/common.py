@@ -19,7 +19,7 @@ Model = Annotated[
     str | None,
     typer.Option("--model", help="Hub repository or directory; the bundled models when left out."),
 ]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, …; chosen when left out.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, mps, …; chosen when left out.")]
 Heading = Annotated[
     float | None,
     typer.Option("--heading", help="Degrees clockwise from north of the centre column; overrides the metadata."),

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xview_demo.devices import device_of
 from xview_demo.errors import ModelError
 from xview_demo.gallery import Gallery
 from xview_demo.geometry import resize
@@ -36,7 +37,7 @@ class PlaceRecognizer:
     """
 
     def __init__(self, model: Any, name: str = "places", device: str | torch.device = "cpu") -> None:
-        self.name, self.device = name, torch.device(device)
+        self.name, self.device = name, device_of(device)
         self.model = model.to(self.device).eval()
         self._kept = Kept(KEPT_BYTES)
 

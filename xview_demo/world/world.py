@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..devices import device_of
 from ..errors import XViewError
 from ..geometry.geodesy import enu_to_latlon, latlon_to_enu
 from ..views import AerialView, GroundView
@@ -108,7 +109,7 @@ class World:
             raise XViewError("An exact world has no nuisance; give either exact=True or nuisance=….")
         self.nuisance = EXACT if exact else nuisance or Nuisance()
         self.seed, self.size, self.resolution = int(seed), float(size), float(resolution)
-        self.device = torch.device(device)
+        self.device = device_of(device)
         self.plan: Plan = build_plan(self.seed, biome, self.size)
         self.biome: str = self.plan.biome
         self.surface: Surface = build_surface(self.plan, self.resolution)
