@@ -148,6 +148,7 @@ def test_bad_words(xview, panorama, tmp_path):
     says_one_sentence(xview("depth", panorama, "--device", "foo"), "No device named 'foo'", "cpu")
     says_one_sentence(xview("gallery", "info", "nowhere"), "nowhere")
     says_one_sentence(xview("depth", panorama, "--camera-height", -1), "-1 m above the ground")
+    says_one_sentence(xview("depth", panorama, "--hfov", 0), "0° across")
     says_one_sentence(xview("synthesize", panorama, "--method", "xfrok-world"), "xfrok-world", "xfork-world")
     says_one_sentence(xview("segment", panorama, "--kind", "sideways"), "sideways")
     says_one_sentence(xview("segment", panorama, "--out", "picture.xyz"), ".xyz")

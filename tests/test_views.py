@@ -56,6 +56,22 @@ def test_given_values_override():
     assert again.heading == 5 and again.hfov == 80
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"hfov": 0}, "0° across: give more than 0 and at most 360"),
+        ({"hfov": -70}, "-70° across"),
+        ({"hfov": 361}, "361° across"),
+        ({"hfov": math.nan}, "nan° across"),
+        ({"vfov": 0.0}, "0° from top to bottom: give more than 0 and at most 180"),
+    ],
+)
+def test_impossible_fields_of_view_are_refused(given, message):
+    for source in (torch.rand(3, 200, 400), GroundView(torch.rand(3, 200, 400))):
+        with pytest.raises(ImageError, match=message):
+            GroundView.open(source, **given)
+
+
 def test_full_gpano_and_gps(tmp_path):
     path = gpano(
         tmp_path, sphere(), latlon=(-33.8568, 151.2153), ProjectionType="equirectangular", PoseHeadingDegrees=271.5

@@ -88,7 +88,7 @@ class GroundView:
         Args:
             source: path, bytes, PIL picture, array, tensor or GroundView (see `images.read_image`).
             heading: degrees clockwise from north of the centre column.
-            hfov, vfov: degrees covered.
+            hfov, vfov: degrees covered, more than 0.
             projection: "equirectangular" or "perspective".
             latlon: degrees WGS84.
             camera_height: metres above the ground.
@@ -96,6 +96,9 @@ class GroundView:
         Raises:
             ImageError: one sentence on why the picture cannot be used.
         """
+        for way, degrees, limit in (("across", hfov, 360), ("from top to bottom", vfov, 180)):
+            if degrees is not None and not 0 < degrees <= limit:
+                raise ImageError(f"A view cannot cover {degrees:g}° {way}: give more than 0 and at most {limit}.")
         given = {"heading": heading, "hfov": hfov, "vfov": vfov, "projection": projection, "latlon": latlon}
         given["camera_height"] = camera_height
         given = {name: value for name, value in given.items() if value is not None}
