@@ -152,8 +152,9 @@ def test_bad_words(xview, panorama, tmp_path):
     says_one_sentence(xview("synthesize", panorama, "--method", "xfrok-world"), "xfrok-world", "xfork-world")
     says_one_sentence(xview("segment", panorama, "--kind", "sideways"), "sideways")
     says_one_sentence(xview("segment", panorama, "--out", "picture.xyz"), ".xyz")
-    code, _, err = xview("fly")
-    assert code == 2 and "Traceback" not in err
+    for words, said in ((["fly"], "fly"), (["localize", panorama, "--gallery", "x", "--top-k", 0], "--top-k")):
+        code, _, err = xview(*words)
+        assert code == 2 and said in err and "Traceback" not in err
 
 
 def test_debug_shows_the_traceback(panorama):

@@ -49,6 +49,8 @@ def area(tiny):
 def test_localize_tells_place_heading_and_probability(tiny, area, picture):
     view = GroundView(picture, "equirectangular", None, 360, 90, latlon=(51.5, -0.1))
     found = tiny.localize(view, area, top_k=3)
+    with pytest.raises(GalleryError, match="give top_k of at least 1"):
+        tiny.localize(view, area, top_k=0)
     assert len(found.matches) == 3 and [m.rank for m in found.matches] == [1, 2, 3]
     assert found.matches[0].score >= found.matches[1].score
     assert found.probability.shape == (6,) and found.probability.sum() == pytest.approx(1, abs=1e-5)

@@ -399,7 +399,7 @@ class GeoLocalizer(Locating):
             rerank_below: re-rank only when the confidence is lower than this (0–1).
 
         Raises:
-            GalleryError: the gallery is of another matcher, or the region holds no tile.
+            GalleryError: the gallery is of another matcher, the region holds no tile, or top_k is below 1.
             ModelError: no such re-ranking model, or one for the other kind of gallery.
         """
         gallery.check(self)

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xview_demo.errors import ModelError
+from xview_demo.errors import GalleryError, ModelError
 from xview_demo.gallery import Gallery
 from xview_demo.outputs import Localization, Match
 from xview_demo.views import GroundView
@@ -58,8 +58,11 @@ def answer(
         rerank_below: only when the best tile's probability is lower; None = always.
 
     Raises:
+        GalleryError: top_k below 1.
         ModelError: rerank_k below 1, or a gallery that is not of photographs.
     """
+    if top_k < 1:
+        raise GalleryError(f"The {top_k} best tiles cannot be asked for: give top_k of at least 1.")
     if rerank_k < 1:
         raise ModelError(f"The first {rerank_k} cannot be re-ranked: give rerank_k of at least 1.")
     found = scores.astype(np.float64)
@@ -76,7 +79,7 @@ def answer(
         order[:rerank_k] = again.rows
     away = None if view.latlon is None else gallery.distances(view.latlon)
     matches = []
-    for rank, row in enumerate(order[: max(1, top_k)].tolist(), start=1):
+    for rank, row in enumerate(order[:top_k].tolist(), start=1):
         fields = _fields(gallery, row, float(found[row]), float(headings[row]), away)
         matches.append(Match(rank=rank, **fields | evidence.get(row, {})))
     confidence = float(probability[order[0]])
