@@ -92,6 +92,24 @@ def test_bad_picture(client, bad_pictures, verb, name):
     assert str(bad_pictures[name].parent) not in str(error.value)
 
 
+@pytest.mark.parametrize("verb, given, said", [
+    ("world", {"biome": "moon"}, "'Kind of place' does not take 'moon': choose from 'any', .*'village'"),
+    ("world", {"spot": 99}, "'Spot' does not take 99: give a number from 1 to 24"),
+    ("localize", {"biome": "moon"}, "'moon'.*'village'"),
+    ("localize", {"source": "ZIP file", "archive": "panorama"}, "does not take 'panorama.jpg': give a .zip file"),
+    ("places", {"source": "ZIP file", "archive": "panorama"}, "does not take 'panorama.jpg': give a .zip file"),
+    ("synthesize", {"method": "xfrok-world"}, "'Method' does not take 'xfrok-world': choose from 'xfork-world'"),
+    ("segment", {"shown": ["road", "lava"]}, "does not take .*'lava'.*'road'"),
+])  # fmt: skip
+def test_what_the_page_does_not_offer_is_refused_by_one_sentence(client, panorama, capfd, verb, given, said):
+    pictures = [] if verb == "world" else [handle_file(str(panorama))]
+    given = {name: handle_file(str(panorama)) if what == "panorama" else what for name, what in given.items()}
+    with pytest.raises(AppError, match=said) as error:
+        client.predict(*pictures, api_name=f"/{verb}", **given)
+    assert "\n" not in str(error.value) and "type" not in str(error.value)
+    assert "Traceback" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["cmyk.jpg", "sixteen.png", "alpha.png"])
 def test_odd_picture(client, odd_pictures, name):
     overlay, _ = client.predict(handle_file(str(odd_pictures[name])), api_name="/segment")

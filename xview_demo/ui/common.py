@@ -36,6 +36,35 @@ def spoken(handler: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def refuse_plainly(box: Any) -> None:
+    """Have a box refuse in one sentence what a program sends and the page does not offer.
+
+    Gradio's own refusal, which comes before the handler, speaks of Python and leaves a traceback in the server's log.
+    """
+    if not isinstance(box, gr.Dropdown | gr.Radio | gr.CheckboxGroup | gr.Slider | gr.Number | gr.File):
+        return
+    checked = box.preprocess
+
+    @spoken
+    def preprocess(payload: Any) -> Any:
+        try:
+            return checked(payload)
+        except Exception as error:  # Gradio's own errors, which are no ValueError, or a TypeError
+            given = Path(payload.path).name if isinstance(box, gr.File) else payload
+            raise XViewError(f"'{box.label}' does not take {given!r}: {_offered(box)}.") from error
+
+    box.preprocess = preprocess  # type: ignore[method-assign]
+
+
+def _offered(box: Any) -> str:
+    """What a box takes, as the end of a sentence."""
+    if isinstance(box, gr.File):
+        return f"give a {' or '.join(box.file_types or [])} file"
+    if isinstance(box, gr.Dropdown | gr.Radio | gr.CheckboxGroup):
+        return f"choose from {', '.join(repr(value) for _, value in box.choices)}"
+    return f"give a number from {box.minimum:g} to {box.maximum:g}" if isinstance(box, gr.Slider) else "give a number"
+
+
 def sentence(error: BaseException) -> str:
     """The error's message on one line, safe to place in a page."""
     return html.escape(one_line(error), quote=False)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from xview_demo.ui import hover, localize, position, recognition, segment, synthesize, theme, world
+from xview_demo.ui import common, hover, localize, position, recognition, segment, synthesize, theme, world
 
 if TYPE_CHECKING:
     from xview_demo.localizer import GeoLocalizer
@@ -51,5 +51,7 @@ def build(geo: "GeoLocalizer", *, folders: bool | None = None) -> gr.Blocks:
             with gr.Tab("World", id="world"):
                 world_tab = world.build()
         world.carry(world_tab, tabs, localize_tab, synthesize_tab, segment_tab)
+    for box in page.blocks.values():
+        common.refuse_plainly(box)
     page.queue(default_concurrency_limit=1)
     return page
