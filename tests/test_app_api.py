@@ -84,12 +84,20 @@ def test_world(client):
         client.predict(seed=1_000_000, api_name="/world")
 
 
-@pytest.mark.parametrize("verb", ["localize", "synthesize", "segment"])
+@pytest.mark.parametrize("verb", ["localize", "synthesize", "compare_synthesis", "segment", "places", "locate"])
 @pytest.mark.parametrize("name", BAD)
-def test_bad_picture(client, bad_pictures, verb, name):
+def test_bad_picture(client, panorama, bad_pictures, verb, name):
+    picture = handle_file(str(bad_pictures[name]))
+    tiles = [handle_file(str(panorama.with_name("aerial.jpg")))] if verb == "locate" else []
     with pytest.raises(AppError, match=name) as error:
-        client.predict(handle_file(str(bad_pictures[name])), api_name=f"/{verb}")
+        client.predict(picture, *tiles, api_name=f"/{verb}")
     assert str(bad_pictures[name].parent) not in str(error.value)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_tile(client, panorama, bad_pictures, name):
+    with pytest.raises(AppError, match=name):
+        client.predict(handle_file(str(panorama)), handle_file(str(bad_pictures[name])), api_name="/locate")
 
 
 @pytest.mark.parametrize("verb, given, said", [

@@ -95,16 +95,17 @@ def _handler(geo: "GeoLocalizer", folders: bool, models: dict[str, Any]) -> Any:
 
         if source == FOLDER and not folders:
             raise XViewError("Folders of this computer are not offered here: upload a ZIP file.")
-        index: PlaceIndex | None = None
+        view = common.open_ground(picture) if picture or source != WORLD else None  # it may be unusable
         if source == WORLD:
             progress(0.02, desc="Taking the photographs (once)")
             index = read_places(write_places(cache_root() / f"places-{WORLDS.fingerprint}", WORLDS))
             folder = str(index.gallery[0].parents[1])
+            view = _query(index, int(spot)) if view is None else view
         if source == ZIP:
             gallery = places.zip_gallery(geo, archive, told, kind="ground")
         else:
             gallery = places.folder_gallery(geo, folder, told, kind="ground")
-        view = _query(picture, index, int(spot))
+        assert view is not None
         options: dict[str, Any] = {"rerank": models.get(model or "", model or next(iter(models.values())))}
         plain = geo.localize(view, gallery, top_k=int(rerank_k))
         again = geo.localize(view, gallery, top_k=int(rerank_k), rerank_k=int(rerank_k), **options)
@@ -113,9 +114,8 @@ def _handler(geo: "GeoLocalizer", folders: bool, models: dict[str, Any]) -> Any:
     return run
 
 
-def _query(picture: str | None, index: PlaceIndex | None, spot: int) -> GroundView:
-    if picture or index is None:
-        return common.open_ground(picture)
+def _query(index: PlaceIndex, spot: int) -> GroundView:
+    """A photograph of the generated street."""
     from xview_demo.tiles import open_view
 
     view = open_view(index.queries[(spot - 1) % len(index.queries)], "ground")
