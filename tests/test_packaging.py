@@ -13,6 +13,14 @@ def test_requirements_are_the_dependencies_of_the_app():
     assert lines == [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["app"]]
 
 
+def test_the_first_command_installs_the_package():
+    """What the README does next is `xview …`, a script that only an installed package has."""
+    first = re.search(r"^pip install .*", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)[0]
+    words = first.partition(" && ")[0].split()
+    assert words[words.index("-e") + 1] == "." and words[words.index("-r") + 1] == "requirements.txt"
+    assert PROJECT["scripts"]["xview"] == "xview_demo.cli:main"
+
+
 def test_every_dependency_has_a_range():
     extras = PROJECT["optional-dependencies"].values()
     for line in [*PROJECT["dependencies"], *(one for extra in extras for one in extra)]:

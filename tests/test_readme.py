@@ -113,7 +113,7 @@ def test_example_pictures_are_the_script_s(desk):
 
 def test_two_setup_commands():
     commands = re.findall(r"^pip install .*", README, re.MULTILINE)
-    assert commands == ["pip install -r requirements.txt && python app.py", 'pip install -e ".[test]" && pytest']
+    assert commands == ["pip install -r requirements.txt -e . && python app.py", 'pip install -e ".[test]" && pytest']
 
 
 def test_table_of_models_is_the_cards_s():
