@@ -14,6 +14,7 @@ from xview_demo.world import SPLITS, World, split_of
 from xview_demo.world.bench import bench_world
 from xview_demo.world.sheet import contact_sheet
 
+VEGETATION = 3
 GROUND_SURFACES = (4, 5, 6, 7)  # road, ground, water, sand
 
 
@@ -34,22 +35,49 @@ def directions(batch, vfov: float) -> tuple[torch.Tensor, torch.Tensor]:
     return azimuth, (0.5 - (torch.arange(rows) + 0.5) / rows) * math.radians(vfov)
 
 
+def ground_seen(batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Metres east and north of the camera of what each pixel shows, and which show the ground, each (B, H, W)."""
+    azimuth, elevation = directions(batch, 90.0)
+    reach = batch.depth * torch.cos(elevation)[:, None]
+    east, north = reach * torch.sin(azimuth)[:, None], reach * torch.cos(azimuth)[:, None]
+    return east, north, torch.isin(batch.labels, torch.tensor(GROUND_SURFACES, dtype=torch.uint8))
+
+
 @pytest.mark.parametrize("biome", ["suburb", "dense_city", "farmland", "coast"])
 def test_depth_projected_to_the_ground_lands_on_the_same_class(biome: str) -> None:
     world = World(22, biome=biome, size=300, exact=True)
     sites = world.sites(6)
     batch = world.panoramas(sites)
-    azimuth, elevation = directions(batch, 90.0)
-    reach = batch.depth * torch.cos(elevation)[:, None]
+    east, north, ground = ground_seen(batch)
     position = torch.tensor([(s.east, s.north) for s in sites])
-    east = position[:, 0, None, None] + reach * torch.sin(azimuth)[:, None]
-    north = position[:, 1, None, None] + reach * torch.cos(azimuth)[:, None]
-    chosen = torch.isin(batch.labels, torch.tensor(GROUND_SURFACES, dtype=torch.uint8)) & (reach < 100)
+    chosen = ground & (torch.hypot(east, north) < 100)
+    east, north = east + position[:, 0, None, None], north + position[:, 1, None, None]
     labels = world.ground_scene.labels[
         world.ground_scene.cover[world.ground_scene.index(east[chosen], north[chosen]).long()].long()
     ]
     assert chosen.float().mean() > 0.2
     assert (labels == batch.labels[chosen]).float().mean() >= 0.99
+
+
+@pytest.mark.parametrize("biome", World.BIOMES)
+def test_ground_seen_from_the_street_is_the_same_class_in_the_picture_from_above(biome: str) -> None:
+    """Within 16 m, where a pixel from above is 0.05 m wide, ten times as fine as the world's own rasters.
+
+    Only what lies under crowns (and hedges) is left out: the street camera sees beneath them, the aerial one does
+    not. Roofs and cars are left in: they stand on the ground here, so no camera sees ground that they hide.
+    """
+    metres, pixels = 32.0, 640
+    world = World(22, biome=biome, size=220, exact=True)
+    sites = world.sites(4)
+    batch = world.panoramas(sites, height=96, width=384)
+    tiles = world.aerials(sites, metres=metres, pixels=pixels)
+    east, north, ground = ground_seen(batch)
+    near = ground & (east.abs() < metres / 2) & (north.abs() < metres / 2)
+    row, column = ((0.5 - north[near] / metres) * pixels).long(), ((east[near] / metres + 0.5) * pixels).long()
+    above = tiles.labels[near.nonzero()[:, 0], row, column]
+    open_air = above != VEGETATION
+    assert open_air.sum() > 0.2 * batch.labels.numel()
+    assert (above == batch.labels[near])[open_air].float().mean() >= 0.995
 
 
 def test_aerial_tile_shows_the_classes_under_the_camera(exact_world: World) -> None:
@@ -59,7 +87,7 @@ def test_aerial_tile_shows_the_classes_under_the_camera(exact_world: World) -> N
         index = exact_world.ground_scene.index(torch.tensor([site.east]), torch.tensor([site.north])).long()
         material = exact_world.ground_scene.cover[index].long()
         covered = exact_world.ground_scene.canopy[index] > exact_world.ground_scene.height[index]
-        expected = 3 if covered else int(exact_world.ground_scene.labels[material])
+        expected = VEGETATION if covered else int(exact_world.ground_scene.labels[material])
         assert expected in labels[63:65, 63:65]
 
 
