@@ -2,6 +2,7 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from xview_demo.errors import XViewError
 from xview_demo.geometry.geodesy import distance_m
 from xview_demo.world import SPLITS, World, split_of
 from xview_demo.world.bench import bench_world
+from xview_demo.world.sensor import EXPOSED, expose
 from xview_demo.world.sheet import contact_sheet
+from xview_demo.world.world import EXACT, Nuisance
 
 VEGETATION = 3
 GROUND_SURFACES = (4, 5, 6, 7)  # road, ground, water, sand
@@ -144,6 +147,59 @@ def test_the_two_moments_differ_and_exact_worlds_have_one(world: World, exact_wo
     assert world.ground_moment.sun_azimuth != world.aerial_moment.sun_azimuth
     assert exact_world.ground_moment == exact_world.aerial_moment
     assert exact_world.ground_scene is exact_world.aerial_scene
+
+
+COLOUR, EVERYTHING = {"colour"}, {"colour", "depth", "labels"}
+EYE = EVERYTHING | {"camera_height"}
+SWITCHES = {  # a value, and what it changes in each kind of picture; kinds left out stay as they are
+    "moments": (True, {"later photo": COLOUR, "aerial": COLOUR}),
+    "cars": (True, {"later photo": EVERYTHING, "aerial": {"colour", "labels", "height"}}),
+    "sensor": (1.0, {"panorama": COLOUR, "photo": COLOUR, "later photo": COLOUR, "aerial": COLOUR}),
+    "tilt": (2.0, {"panorama": EVERYTHING}),
+    "lean": (0.14, {"aerial": {"colour", "labels", "height"}}),
+    "camera_height": ((1.6, 2.4), {"panorama": EYE, "photo": EYE, "later photo": EYE}),
+}
+
+
+def pictures_with(nuisance: Nuisance | None) -> dict[str, dict[str, torch.Tensor]]:
+    """What each kind of picture of a place holds; without nuisance it is an exact world."""
+    world = World(12, biome="industrial", size=220, exact=nuisance is None, nuisance=nuisance)
+    sites = world.sites(2)
+    batches = {
+        "panorama": world.panoramas(sites, height=64, width=256),
+        "photo": world.photos(sites, height=64, width=96),
+        "later photo": world.photos(sites, height=64, width=96, later=True),
+        "aerial": world.aerials(sites, pixels=128),
+    }
+    return {
+        kind: {name: value for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+        for kind, batch in batches.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def exact_pictures() -> dict[str, dict[str, torch.Tensor]]:
+    return pictures_with(None)
+
+
+@pytest.mark.parametrize("switch", [None, *(field.name for field in fields(Nuisance))])
+def test_a_nuisance_changes_the_pictures_it_should_and_no_others(switch: str | None, exact_pictures: dict) -> None:
+    """Each alone, against an exact world, which is a world with every nuisance switched off."""
+    value, changes = (None, {}) if switch is None else SWITCHES[switch]
+    pictures = pictures_with(EXACT if switch is None else replace(EXACT, **{switch: value}))
+    for kind, exact in exact_pictures.items():
+        changed = {name for name in exact if not torch.equal(exact[name], pictures[kind][name])}
+        assert changed == changes.get(kind, set()), kind
+
+
+def test_every_camera_exposes_and_compresses_however_weak_its_faults() -> None:
+    dark = 0.3 * torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    flawless, faulty = (expose(dark, np.random.default_rng(1), strength=strength) for strength in (0.0, 1.0))
+    brightness = flawless.mean((1, 2, 3))
+    assert (brightness > 1.5 * dark.mean((1, 2, 3))).all() and (brightness < EXPOSED).all()
+    again = expose(dark, np.random.default_rng(2), strength=0.0)  # differs by the quality of the JPEG alone
+    assert not torch.equal(flawless, again) and (again.mean((1, 2, 3)) - brightness).abs().max() < 0.01
+    assert faulty.mean((1, 2, 3)).std() > 10 * brightness.std()
 
 
 def test_coordinates_round_trip_and_tiles_are_where_they_say(world: World) -> None:
