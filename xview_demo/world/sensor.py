@@ -10,10 +10,11 @@ EXPOSED = 0.44  # mean brightness that automatic exposure aims at
 
 
 def expose(images: Tensor, rng: np.random.Generator, *, strength: float = 1.0) -> Tensor:
-    """(B, 3, H, W) in [0, 1] as B different cameras would record them; `strength` scales every fault.
+    """(B, 3, H, W) in [0, 1] as B different cameras would record them, independent from picture to picture.
 
-    Automatic exposure with a soft shoulder, white balance, contrast, gamma, saturation, blur, sensor noise and
-    JPEG at a random quality, all independent from picture to picture.
+    `strength` scales what varies from camera to camera: gain, white balance, contrast, gamma, saturation, blur and
+    sensor noise. What every camera does it does not scale: automatic exposure with a soft shoulder, a slight loss of
+    saturation, and JPEG at a random quality. Leave the function out for a perfect camera.
     """
     batch = len(images)
     device = images.device
