@@ -1,13 +1,20 @@
 """Truths of the town plan and its rasters."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
 import cv2
 import numpy as np
 import pytest
+import shapely
 
 from xview_demo.errors import XViewError
+from xview_demo.world import town
 from xview_demo.world.biome import BIOMES
-from xview_demo.world.draft import ROAD, WATER, rectangle
+from xview_demo.world.draft import ISLAND, ROAD, WATER, rectangle, rectangles
 from xview_demo.world.materials import BUILDING, MATERIAL_ID, MATERIALS, B
+from xview_demo.world.roads import Network, build_network
 from xview_demo.world.surface import NOTHING, Raster, Surface, build_surface, stamp_cars
 from xview_demo.world.town import Plan, build_plan
 
@@ -201,3 +208,174 @@ def test_the_grounds_fill_the_square_and_hills_are_smooth(worlds):
         assert (edge > 0).mean() > 0.8, name
         steep = np.abs(np.diff(surface.ground, axis=0))[surface.material[1:] != MATERIAL_ID["river"]]
         assert np.percentile(steep, 99) / RESOLUTION < 1.2, name
+
+
+# What a plan holds ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Town:
+    """A plan, the streets that it was made from, and what is carriageway in it."""
+
+    plan: Plan
+    network: Network
+    road: shapely.Geometry
+
+    def paved(self, points: np.ndarray) -> np.ndarray:
+        """Which of the points (…, 2) lie on a carriageway, give or take half a metre."""
+        return shapely.dwithin(self.road, shapely.points(points), 0.5)
+
+    def strokes(self, width: float) -> np.ndarray:
+        """White strokes of one width on carriageways inside the square: their ends (n, 2, 2)."""
+        white = [line.points for line in self.plan.lines if line.colour == "white" and line.width == width]
+        ends = np.array([points for points in white if points.shape == (2, 2)]).reshape(-1, 2, 2)
+        ends = ends[(np.abs(ends) < SIZE / 2).all((1, 2))]
+        return ends[self.paved(ends).all(1)]
+
+
+@cache
+def towns(biome: str) -> list[Town]:
+    """Three towns of a biome."""
+    made = []
+    for seed in (900_200, 900_202, 900_210):
+        networks: list[Network] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(town, "build_network", lambda *a, kept=networks: kept.append(build_network(*a)) or kept[0])
+            plan = build_plan(seed, biome, SIZE)
+        roads = [shapely.Polygon(a.rings[0], a.rings[1:]).buffer(0) for a in plan.areas if a.layer == ROAD]
+        road = shapely.union_all(roads)
+        shapely.prepare(road)
+        made.append(Town(plan, networks[0], road))
+    return made
+
+
+def ring(point: np.ndarray, radius: float) -> np.ndarray:
+    angle = np.arange(16) * np.pi / 8
+    return point + radius * np.stack([np.cos(angle), np.sin(angle)], -1)
+
+
+def stop_lines(place: Town) -> int:
+    return len(place.strokes(0.35))
+
+
+def crossings(place: Town) -> int:
+    """Strokes of ladders, side by side a metre apart, and of pairs of bars as far apart as a ladder is long."""
+    found = 0
+    for width, low, high in ((0.5, 0.9, 1.1), (0.3, 2.3, 3.7)):
+        strokes = place.strokes(width)
+        middle, way = strokes.mean(1), strokes[:, 1] - strokes[:, 0]
+        gap = np.hypot(*(middle[:, None] - middle).T)
+        way = way / np.hypot(*way.T)[:, None]
+        found += ((gap > low) & (gap < high) & (np.abs(way @ way.T) > 0.98)).any(1).sum()
+    return int(found)
+
+
+def roundabouts(place: Town) -> int:
+    """Islands with a carriageway all around them."""
+    found = 0
+    for area in place.plan.areas:
+        if area.layer == ISLAND:
+            middle = area.rings[0].mean(0)
+            radius = np.hypot(*(area.rings[0] - middle).T).max()
+            found += bool((np.abs(middle) < SIZE / 2).all() and place.paved(ring(middle, radius + 3)).all())
+    return found // 2  # kerb and planting are two areas
+
+
+def dead_ends(place: Town) -> int:
+    """Nodes of a single road; where a turning circle is promised, it is paved all around."""
+    nodes = place.network.nodes
+    degree = np.pad(place.network.degree(), (0, len(nodes)))[: len(nodes)]
+    for point, radius, island in place.network.discs:
+        if not island:
+            assert place.paved(ring(point, radius - 0.5))[(np.abs(ring(point, radius)) < SIZE / 2).all(1)].all()
+    return int(((degree == 1) & (np.abs(nodes) < SIZE / 2 - 10).all(1)).sum())
+
+
+def crop_rows(place: Town) -> int:
+    """Fields with rows that are wide and strong enough to be seen."""
+    crops = {MATERIAL_ID[name] for name in ("crop_green", "crop_yellow", "crop_young", "stubble", "ploughed")}
+    fields = [area.pattern for area in place.plan.areas if area.material in crops and area.pattern is not None]
+    return sum(rows.spacing >= 1.6 and rows.strength >= 6 for rows in fields)
+
+
+def strips(material: str) -> Callable[[Town], int]:
+    return lambda place: sum(strip.material == MATERIAL_ID[material] for strip in place.plan.strips)
+
+
+def posts(material: str) -> Callable[[Town], int]:
+    return lambda place: int((place.plan.posts[:, 3] == MATERIAL_ID[material]).sum())
+
+
+def roofs(kind: int) -> Callable[[Town], int]:
+    def count(place: Town) -> int:
+        table = place.plan.buildings
+        return int(((table[:, B["roof"]] == kind) & (table[:, B["rise"]] > 0.5)).sum())
+
+    return count
+
+
+def above_ground(plan: Plan, column: str) -> np.ndarray:
+    return plan.buildings[:, B[column]] - plan.terrain.height(plan.buildings[:, :2])
+
+
+def terraces(place: Town) -> int:
+    """Houses that share a whole end wall, or most of it, with one neighbour at least on either side."""
+    table = place.plan.buildings[above_ground(place.plan, "base") < 2]
+    along, half_width = table[:, [B["cos"], B["sin"]]], table[:, B["half_width"]]
+    corners = rectangles(table)
+    gap = corners[:, [0, 3]].mean(1) - corners[:, None, [1, 2]].mean(2)  # from the far end of i to the near end of j
+    forward = np.einsum("ijk,ik->ij", gap, along)
+    aside = np.einsum("ijk,ik->ij", gap, along[:, ::-1] * [-1, 1])
+    joined = (along @ along.T > 0.999) & (np.abs(forward) < 0.05) & (np.abs(aside) < half_width[:, None] / 2)
+    return int((joined.any(0) & joined.any(1)).sum())
+
+
+def angled_houses(place: Town) -> int:
+    """Pairs of bodies on the ground that overlap to an outline with a corner inside: an L or a T."""
+    plan = place.plan
+    standing = (above_ground(plan, "base") < 1) & (plan.buildings[:, 4] * plan.buildings[:, 5] > 4)
+    bodies = [shapely.Polygon(corners) for corners in rectangles(plan.buildings[standing])]
+    pairs = shapely.STRtree(bodies).query(bodies, predicate="overlaps").T
+    unions = [bodies[i] | bodies[j] for i, j in pairs if i < j and (bodies[i] & bodies[j]).area > 5]
+    return sum(outline.area < 0.97 * outline.convex_hull.area for outline in unions)
+
+
+def warehouses(place: Town) -> int:
+    """Halls of more than 400 m² with loading bays."""
+    table = place.plan.buildings
+    large = 4 * table[:, B["half_length"]] * table[:, B["half_width"]] > 400
+    return int((large & (table[:, B["ground_floor"]] == 2) & (above_ground(place.plan, "eave") > 4)).sum())
+
+
+def towers(place: Town) -> int:
+    """Shafts that rise from a podium to more than 30 m; boxes on roofs are smaller."""
+    base, eave = (above_ground(place.plan, column) for column in ("base", "eave"))
+    broad = 4 * place.plan.buildings[:, B["half_length"]] * place.plan.buildings[:, B["half_width"]] > 60
+    return int((broad & (base > 4) & (eave > 30)).sum())
+
+
+@pytest.mark.parametrize(
+    ("thing", "biomes", "least"),
+    [
+        (stop_lines, ("dense_city", "row_house", "suburb", "industrial"), 10),
+        (crossings, ("dense_city", "row_house"), 120),
+        (roundabouts, ("industrial",), 1),
+        (dead_ends, ("suburb", "village"), 1),
+        (crop_rows, ("village", "farmland"), 10),
+        (strips("hedge"), ("suburb", "village", "farmland"), 20),
+        (strips("fence"), ("row_house", "suburb", "village", "industrial"), 20),
+        (posts("pole"), ("dense_city", "row_house", "suburb"), 150),
+        (posts("sign"), ("dense_city", "row_house", "suburb"), 10),
+        (roofs(1), ("suburb", "village", "farmland"), 20),
+        (roofs(2), ("suburb", "village"), 10),
+        (terraces, ("row_house",), 100),
+        (angled_houses, ("suburb", "village"), 20),
+        (warehouses, ("industrial",), 10),
+        (towers, ("dense_city",), 10),
+    ],
+    ids=lambda value: value.__qualname__.split(".")[0] if callable(value) else None,
+)
+def test_what_a_biome_promises_stands_in_its_plans(thing: Callable[[Town], int], biomes: tuple[str, ...], least: int):
+    """In all over three towns of 300 m; bridges have their own test."""
+    for biome in biomes:
+        assert sum(thing(place) for place in towns(biome)) >= least, biome
