@@ -102,21 +102,45 @@ def test_quarter_turn_of_the_camera_rolls_the_panorama_by_a_quarter(exact_world:
 
 
 def test_photographs_around_reassemble_the_panorama(exact_world: World) -> None:
+    """Their classes and their colours."""
     site = exact_world.sites(1)[0]
     panorama = exact_world.panoramas([site], height=256, width=1024)
     photos = exact_world.photos([site] * 4, headings=[0, 90, 180, 270], hfov=90, height=256, width=256)
     azimuth, elevation = directions(panorama, 90.0)
     azimuth = torch.rad2deg(azimuth[0]) % 360
-    agreements = []
+    agreements, differences = [], []
     for number, heading in enumerate((0, 90, 180, 270)):
         offset = torch.deg2rad((azimuth - heading + 180) % 360 - 180)
         columns = (offset.abs() < math.radians(44)).nonzero()[:, 0]
         x = ((torch.tan(offset[columns]) + 1) / 2 * 256).long().clamp(0, 255)
         y = (1 - torch.tan(elevation)[:, None] / torch.cos(offset[columns])) / 2 * 256
         valid = (y > 0) & (y < 256)
-        seen = photos.labels[number][y.long().clamp(0, 255), x.expand_as(y)]
+        row, column = y.long().clamp(0, 255), x.expand(y.shape)
+        seen = photos.labels[number][row, column]
         agreements.append((seen == panorama.labels[0][:, columns])[valid].float())
+        difference = photos.colour[number][:, row, column] - panorama.colour[0][:, :, columns]
+        differences.append(difference.abs().amax(0)[valid])
     assert torch.cat(agreements).mean() > 0.97
+    assert torch.cat(differences).median() < 0.02
+    assert (torch.cat(differences) < 0.1).float().mean() > 0.95
+
+
+def test_a_fine_picture_from_above_is_the_middle_of_a_coarse_one(exact_world: World) -> None:
+    sites = exact_world.sites(4)
+    fine = exact_world.aerials(sites, metres=32, pixels=320)  # 0.1 m a pixel
+    coarse = exact_world.aerials(sites, metres=128, pixels=256)  # 0.5 m
+    assert (fine.metres_per_pixel, coarse.metres_per_pixel) == (0.1, 0.5)
+    middle = slice(96, 160)
+    assert (fine.labels[:, 2::5, 2::5] == coarse.labels[:, middle, middle]).float().mean() > 0.999
+    assert torch.allclose(fine.height[:, 2::5, 2::5], coarse.height[:, middle, middle])
+    small = torch.nn.functional.avg_pool2d(fine.colour, 5)
+    for left, right in zip(small, coarse.colour[..., middle, middle], strict=True):
+        assert torch.corrcoef(torch.stack([left.flatten(), right.flatten()]))[0, 1] > 0.99  # a pixel aside: 0.9
+        assert (left - right).abs().mean() < 0.02
+    for metres, pixels, batch in ((32.0, 320, fine), (128.0, 256, coarse)):
+        view = exact_world.aerial(sites[0], metres=metres, pixels=pixels)
+        assert view.metres_per_pixel == batch.metres_per_pixel and view.latlon == sites[0].latlon
+        torch.testing.assert_close(view.image, batch.colour[0])
 
 
 def test_same_seed_gives_the_same_bytes() -> None:
