@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -87,6 +88,11 @@ def changed(page, place: str, before: list[str]) -> list[str]:
 
 
 def test_a_panorama_through_every_tab(page, panorama):
+    """Position and Places, which take other pictures, follow in their own tests; there are no further tabs."""
+    page.get_by_role("tab", name="World", exact=True).wait_for(timeout=WAIT)
+    tabs = [tab.inner_text() for tab in page.get_by_role("tab").all()]
+    assert tabs == ["Localize", "Synthesize", "Segment", "Position", "Places", "World"]
+
     upload(page, "localize", panorama)
     page.wait_for_selector("text=heading 40°", timeout=WAIT)
     page.locator("#localize-run").click()
@@ -121,14 +127,50 @@ def test_a_panorama_through_every_tab(page, panorama):
     changed(page, "#localize-matches", tiles)
 
 
+def test_a_camera_is_found_in_its_tile(page):
+    visit(page, "Position")
+    tab = page.get_by_role("tabpanel")
+    tab.locator("tr.tr-body").first.click()  # the first example: both pictures
+    for box in ("#position-picture", "#position-tile"):
+        changed(page, box, [])
+    page.locator("#position-run").click()
+    heat, land = (changed(page, box, []) for box in ("#position-heat", "#position-land"))
+    assert "Expected error" in page.locator("#position-answer").inner_text()
+    tab.get_by_label("Sightline", exact=True).check()
+    changed(page, "#position-heat", heat)
+    tab.get_by_label("road", exact=True).uncheck()
+    changed(page, "#position-land", land)
+
+
+def test_a_photograph_is_found_along_a_street(page, monkeypatch):
+    from xview_demo.ui import recognition
+
+    few = {"sites": 6, "views": 2, "queries": 4, "height": 64, "width": 96, "size": 260.0, "resolution": 1.0}
+    monkeypatch.setattr(recognition, "WORLDS", replace(recognition.WORLDS, **few))
+    visit(page, "Places")
+    page.locator("#places-run").click()
+    first = changed(page, "#places-figure", [])
+    assert len(changed(page, "#places-before", [])) == len(changed(page, "#places-after", [])) == 5
+    assert "Confidence" in page.locator("#places-answer").inner_text()
+    page.get_by_label("number input for Query").fill("2")
+    page.locator("#places-run").click()
+    changed(page, "#places-figure", first)
+
+
 def test_bad_input_is_said_in_the_page(page, bad_pictures):
-    upload_box = page.locator("#localize-picture input[type=file]").first
-    upload_box.set_input_files(str(bad_pictures["truncated.jpg"]))
-    page.wait_for_selector("#localize-details .said.bad", timeout=WAIT)
-    page.locator("#localize-run").click()
-    message = page.get_by_test_id("toast-body")
-    message.wait_for(timeout=WAIT)
-    assert "truncated.jpg" in message.inner_text()
+    """One sentence under the picture, the same one on pressing Localize, and no word of the program's insides."""
+    for name in ("truncated.jpg", "moving.gif", "empty.jpg", "dot.png"):
+        page.locator("#localize-picture input[type=file]").first.set_input_files(str(bad_pictures[name]))
+        under = page.locator("#localize-details .said.bad").filter(has_text=name)
+        under.wait_for(timeout=WAIT)
+        said = under.inner_text()
+        assert said.endswith(".") and "\n" not in said
+        page.locator("#localize-run").click()
+        message = page.get_by_test_id("toast-body").filter(has_text=name)
+        message.wait_for(timeout=WAIT)
+        assert message.inner_text().splitlines()[-1] == said
+        page.locator("#localize-picture").get_by_label("Remove Image").click()
+        under.wait_for(state="hidden", timeout=WAIT)
     assert "Traceback" not in page.content()
 
 
