@@ -56,7 +56,7 @@ def in_line(origin, metres):
 def test_places_are_metres_on_the_ground():
     latlon = in_line(NEW_YORK, (0, 15, 9_000)) + [None] + in_line(SEATTLE, (0, -40)) + [None]
     place = torch.from_numpy(places_of(latlon))
-    assert place.shape == (7, 4) and place.dtype == torch.float32 and (place[:, 3] == 2.5).all()
+    assert place.shape == (7, 4) and place.dtype == torch.float64 and (place[:, 3] == 2.5).all()
     for a, b in ((0, 1), (0, 2), (4, 5)):
         metres = (place[a, 1:3] - place[b, 1:3]).norm().item()
         assert metres == pytest.approx(distance_m(latlon[a], latlon[b]), abs=0.02) and place[a, 0] == place[b, 0]
@@ -67,7 +67,7 @@ def test_places_are_metres_on_the_ground():
 
 
 def test_a_long_way_from_the_origin_near_places_are_still_near():
-    place = torch.zeros(40, 4)
+    place = torch.zeros(40, 4, dtype=torch.float64)  # as `places_of` gives them
     place[:, 1:3] = 20_000.3 + 2.9 * torch.arange(40.0)[:, None]
     assert torch.equal(apart(place, 12.0), (place[:, None, 1] - place[None, :, 1]).abs() * 2**0.5 > 12)
 

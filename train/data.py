@@ -79,6 +79,5 @@ def apart(place: Tensor, metres: float, other: Tensor | None = None) -> Tensor:
     With `other` (M, 4): the places against those, (B, M). Both may have further dimensions before these.
     """
     other = place if other is None else other
-    # by differences: the quicker way through products is wrong by metres some kilometres from the origin
-    far = torch.cdist(place[..., 1:3], other[..., 1:3], compute_mode="donot_use_mm_for_euclid_dist") > metres
+    far = torch.cdist(place[..., 1:3], other[..., 1:3]) > metres
     return far | (place[..., :, None, 0] != other[..., None, :, 0])

@@ -16,11 +16,11 @@ CAMERA_HEIGHT = 2.5  # metres above the ground; no data set says more
 
 
 def places(latlon: Sequence[LatLon | None]) -> np.ndarray:
-    """(N, 4) float32 places of pairs as a cache holds them: area, east and north (metres), camera height (metres).
+    """(N, 4) float64 places of pairs as a cache holds them: area, east and north (metres), camera height (metres).
 
     An area takes the part of a world: places of two areas are never near. Each has an origin of its own and all lie
-    side by side, so that the metres are exact in a city and their rounding is below a centimetre in several. A pair
-    whose place is unknown is an area of its own.
+    side by side. A pair whose place is unknown is an area of its own. Single precision would be wrong by metres where
+    distances are made of squares this far from the origin.
 
     Args:
         latlon: degrees WGS84 of each pair; None = unknown.
@@ -36,7 +36,7 @@ def places(latlon: Sequence[LatLon | None]) -> np.ndarray:
     unknown = np.setdiff1d(np.arange(len(latlon)), known)
     area[unknown] = len(known) + unknown
     east = _side_by_side(np.unique(area, return_inverse=True)[1], metres[:, 0])
-    return np.stack((area, east, metres[:, 1], np.full(len(latlon), CAMERA_HEIGHT)), 1).astype(np.float32)
+    return np.stack((area, east, metres[:, 1], np.full(len(latlon), CAMERA_HEIGHT)), 1)
 
 
 def _areas(degrees: np.ndarray) -> np.ndarray:
