@@ -4,7 +4,7 @@
 
 Prints:
 
-    212 tiles of 64 m, descriptors of 10752 numbers
+    21… tiles of 64 m, descriptors of 10752 numbers
     1  score 1.…  … m away
     2  score 1.…  … m away
     3  score 1.…  … m away

@@ -234,7 +234,7 @@ def test_reranking_keeps_the_rest_in_its_place(matcher):
         assert np.array_equal(before[:, 2:], after[:, 2:]) and np.array_equal(np.sort(before), np.sort(after))
         assert ((again.confidence > 0) & (again.confidence <= 1)).all()
     fitted = evaluation.calibrate_fusion(dense, matcher, TINY)
-    assert dense.fusion == tuple(fitted.values()) and dense.fusion[:2] == (0.25, 1.0)
+    assert dense.fusion == tuple(fitted.values()) and dense.fusion[:2] == (3.0, 8.0)
 
 
 @pytest.mark.parametrize("name", [name for name in zoo.list_models() if zoo.get(name).tiny])

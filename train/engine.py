@@ -178,7 +178,7 @@ def resume(path: Path, settings: Settings, method: Method, average: Average) -> 
         module.load_state_dict(content["modules"][name])
     for name, optimiser in method.optimisers.items():
         optimiser.load_state_dict(content["optimisers"][name])
-    average.state = content["average"]
+    average.state = {name: value.to(average.state[name].device) for name, value in content["average"].items()}
     return int(content["step"])
 
 

@@ -46,8 +46,8 @@ class AzimuthVerifier(Judge):
         squeezed: channels of its result in each of rows / 8 rows.
         hidden: channels between that and the evidence.
         headings: number of headings that `score` tries.
-        calibration: temperatures that turn scores into probabilities, heading known and unknown (fitted on validation
-            seeds).
+        calibration: temperatures that turn its own scores into probabilities, heading known and unknown: 1, as it was
+            trained.
         fusion: as `BirdEyeCorrelation`: the weights of the first matcher's score beside its own, heading known and
             unknown, and the temperatures of the two sums. The weights are those of a full turn: that score is a mean
             over the bearings that a view shows, the evidence a sum.
