@@ -192,6 +192,16 @@ def test_what_is_saved_loads_again(tiny, picture, tmp_path):
     assert np.array_equal(again.segment(view).labels, tiny.segment(view).labels)
 
 
+def test_another_model_takes_the_place_of_a_kept_one(tiny, picture, tmp_path):
+    view, again = GroundView(picture), GeoLocalizer.from_pretrained(tiny.save_pretrained(tmp_path / "geo"))
+    before, fingerprint = again.embed_ground(view), again.fingerprint
+    make_zoo(tmp_path / "other", seed=1)
+    again.use("matching", str(tmp_path / "other" / "azimuth-world"))
+    assert again.fingerprint != fingerprint and not np.allclose(again.embed_ground(view), before)
+    with pytest.raises(ModelError, match="No part named 'nothing'"):
+        again.use("nothing", "azimuth-world")
+
+
 def test_parts_can_be_picked_and_left_out(tiny, picture):
     geo = GeoLocalizer.from_zoo(synthesis="bird-eye", depth=None)
     assert geo.synthesize(GroundView(picture)).method == "bird-eye"

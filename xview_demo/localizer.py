@@ -211,6 +211,21 @@ class GeoLocalizer(Locating):
 
     # Parts
 
+    def use(self, part: str, name: str) -> None:
+        """Put another model (a name of the zoo, directory or repository) in the place of a part, kept weights or not.
+
+        Raises:
+            ModelError: no such part.
+        """
+        if part not in PARTS:
+            raise ModelError(f"No part named {part!r}. Available: {', '.join(PARTS)}.")
+        self.names[part] = zoo.as_text(name)
+        self._folders.pop(part, None)
+        for made in (self._models, self._recognizers, self._tile_rerankers):
+            made.clear()
+        for kept in ("fingerprint", "places"):
+            self.__dict__.pop(kept, None)
+
     def _part(self, part: str, name: str | None = None) -> Any:
         """The model of a part (or another of its task), loaded at first use."""
         wanted = name or self.names.get(part)

@@ -62,7 +62,7 @@ def localizer(model: str | None, device: str | None, places: str | None = None) 
     source = () if model is None else (model,)
     geo = GeoLocalizer.from_pretrained(*source, device=device)
     if places is not None:
-        geo.names["places"] = places
+        geo.use("places", places)
     return geo
 
 
