@@ -13,6 +13,7 @@ from xview_demo.localizer import OPTIONAL, PARTS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+USUAL = "10,000"  # tiles of a gallery of test worlds
 RUNGS = (("known", "R@1 %"), ("known", "R@10 %"), ("known", "R@1% %"), ("unknown", "R@1 %"))  # of the ladder's table
 HEADLINES = {
     "matching": {"R@1 %": "R@1 {} %", "median heading error °": "median heading error {}°"},
@@ -43,6 +44,8 @@ def numbers(name: str) -> str:
         if wanted and metric in HEADLINES[task] and ("wide" not in where or metric == "R@1 %"):
             known = re.search(r"heading (known|unknown)(, \d+° wide)?", where)
             more = f", {known[0]}" if known and metric == "R@1 %" else ""
+            tiles = re.search(r"([\d,]+) tiles", where)
+            more += f", {tiles[1]} tiles" if more and tiles and tiles[1] != USUAL else ""
             more += f", {where.removeprefix('world test, ')}" if task == "segmentation" and view == "both" else ""
             more += " re-ranked" if where.endswith("re-ranked") else ""
             few = re.search(r"--n (\d+)", command)
