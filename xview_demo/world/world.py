@@ -91,8 +91,8 @@ class World:
         device: where pictures are rendered.
 
     Everything is a function of these arguments (and of the seeds given to the methods): the same call gives the
-    same bytes on one kind of processor. On another, numpy's sine differs in its last bit, and a street network may then
-    tie its ends otherwise: of such worlds the place and the looks are the same, not every street and house.
+    same bytes on one kind of processor. On another, numpy's sine may differ in its last bit, and a street network may
+    then tie its ends otherwise: of such worlds the place and the looks are the same, not every street and house.
     """
 
     BIOMES: tuple[str, ...] = tuple(BIOMES)
