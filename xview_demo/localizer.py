@@ -78,9 +78,7 @@ class GeoLocalizer(Locating):
         dtype: str | torch.dtype = "auto",
         local_files_only: bool = False,
     ) -> None:
-        unknown = set(parts) - set(PARTS)
-        if unknown:
-            raise ModelError(f"No part named {sorted(unknown)[0]!r}. Available: {', '.join(PARTS)}.")
+        _check_parts(parts)
         self.names: dict[str, str] = {part: zoo.as_text(name) for part, name in parts.items() if name is not None}
         self.device = device_of(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = _dtype(dtype, self.device)
@@ -217,8 +215,7 @@ class GeoLocalizer(Locating):
         Raises:
             ModelError: no such part.
         """
-        if part not in PARTS:
-            raise ModelError(f"No part named {part!r}. Available: {', '.join(PARTS)}.")
+        _check_parts((part,))
         self.names[part] = zoo.as_text(name)
         self._folders.pop(part, None)
         for made in (self._models, self._recognizers, self._tile_rerankers):
@@ -456,6 +453,11 @@ class GeoLocalizer(Locating):
         query = torch.from_numpy(self._described(view, encode))
         scorer: Any = matcher if view.heading is None else _Known(matcher, view.heading)
         return query, scorer, float(matcher.temperature(query, view.heading is not None)[0])
+
+
+def _check_parts(names: Iterable[str]) -> None:
+    if unknown := set(names) - set(PARTS):
+        raise ModelError(f"No part named {sorted(unknown)[0]!r}. Available: {', '.join(PARTS)}.")
 
 
 def _present(parts: dict[str, Any]) -> dict[str, Any]:
