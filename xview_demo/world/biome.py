@@ -125,7 +125,7 @@ class Biome:
     """A distribution of places. Ranges are sampled uniformly, weights stay weights."""
 
     name: str
-    networks: Weights  # grid, organic, radial, country
+    networks: Weights  # grid, organic, radial, country, single
     uses: Weights  # land use of the blocks, see `blocks.FILLERS`
     houses: Weights  # styles of the small buildings
     city: Weights = field(default_factory=lambda: {"city_brick": 1.0, "panel": 0.5})  # styles of the large ones
@@ -244,14 +244,14 @@ BIOMES: dict[str, Biome] = {
             river=(-14, 12),
         ),
         Biome(
-            "farmland", {"country": 1.0}, {"field": 0.9, "wood": 0.06, "meadow": 0.04},
+            "farmland", {"country": 0.9, "single": 0.1}, {"field": 0.9, "wood": 0.06, "meadow": 0.04},
             {"siding": 0.6, "stone": 0.5, "plaster_tile": 0.6, "timber": 0.4},
             lot_width=(35, 60), lot_depth=(45, 70), setback=(10, 25), pavement=(0, 0.001), street_width=(5, 7),
             core=(40, 110), highway=0.2, garden_trees=(3, 8), hedges=(0, 1), relief=(0.5, 14), parked=(0, 0.05),
             traffic=(0.05, 0.4), marked=(0.2, 0.9), ground={"meadow": 0.7, "dry_grass": 0.3}, lamps=(200, 400),
         ),
         Biome(
-            "forest", {"country": 1.0}, {"wood": 0.88, "meadow": 0.08, "field": 0.04},
+            "forest", {"country": 0.8, "single": 0.2}, {"wood": 0.88, "meadow": 0.08, "field": 0.04},
             {"timber": 1.0, "siding": 0.4, "stone": 0.3},
             lot_width=(30, 60), lot_depth=(35, 60), setback=(8, 20), pavement=(0, 0.001), street_width=(5.5, 8),
             core=(0, 140), highway=0.12, garden_trees=(4, 10), relief=(4, 26), parked=(0, 0.05), traffic=(0.05, 0.3),

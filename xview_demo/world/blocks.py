@@ -37,7 +37,7 @@ def fill_blocks(draft: Draft, network: Network, blocks: list[Block], rng: np.ran
     )
     draft.area(LAND, pick(rng, c.ground), everything)
     _claim_water(draft)
-    country = network.pattern == "country"
+    country = network.rural
     lots = ribbon_lots(draft, network, rng) if country else []
     land = c.edge_uses if country and c.edge_uses else c.uses
     mark = len(draft.areas)

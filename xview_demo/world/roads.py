@@ -1,4 +1,4 @@
-"""Street networks: grid, organic (Voronoi), radial and country patterns, as a graph of bent roads."""
+"""Street networks: grid, organic (Voronoi), radial, country and single-road patterns, as a graph of bent roads."""
 
 from dataclasses import dataclass, field
 
@@ -8,8 +8,12 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import Voronoi
 
+from . import steady
 from .biome import Character, pick
 from .terrain import Terrain, curve, offset
+
+RURAL = ("country", "single")
+RANK = {"highway": 0, "main": 1, "street": 2, "lane": 3, "track": 4}  # where roads meet, the lowest gives its name
 
 
 @dataclass
@@ -37,7 +41,7 @@ class Road:
     @property
     def length(self) -> float:
         """Length in metres."""
-        return float(np.hypot(*np.diff(self.points, axis=0).T).sum())
+        return float(steady.length(np.diff(self.points, axis=0)).sum())
 
 
 @dataclass
@@ -47,8 +51,13 @@ class Network:
     nodes: np.ndarray  # (N, 2)
     roads: list[Road]
     centre: np.ndarray  # (2,) middle of the town
-    pattern: str  # grid, organic, radial or country
+    pattern: str  # grid, organic, radial, country or single
     discs: list[tuple[np.ndarray, float, float]] = field(default_factory=list)  # centre, radius, island radius
+
+    @property
+    def rural(self) -> bool:
+        """Whether houses are strung along the roads rather than filling blocks."""
+        return self.pattern in RURAL
 
     def degree(self) -> np.ndarray:
         """Number of roads at every node (N,)."""
@@ -62,13 +71,14 @@ class Warp:
     def __init__(self, rng: np.random.Generator, amplitude: float) -> None:
         angle = rng.uniform(0, 2 * np.pi, (2, 4))
         wave = rng.uniform(260, 700, (2, 4))
-        self.k = 2 * np.pi / wave[..., None] * np.stack([np.cos(angle), np.sin(angle)], -1)
+        self.k = 2 * np.pi / wave[..., None] * steady.bearing(angle)  # (axis, wave, 2)
         self.phase = rng.uniform(0, 2 * np.pi, (2, 4))
         self.amplitude = amplitude / 2
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Moved points (n, 2)."""
-        shift = np.sin(np.einsum("nd,akd->nak", points, self.k) + self.phase).sum(-1)
+        east, north = points[:, :1, None], points[:, 1:, None]
+        shift = steady.sin(east * self.k[..., 0] + north * self.k[..., 1] + self.phase).sum(-1)
         return points + self.amplitude * shift
 
 
@@ -76,7 +86,7 @@ Edges = list[tuple[int, int, str]]
 
 
 def _sample(a: np.ndarray, b: np.ndarray, step: float = 9.0) -> np.ndarray:
-    n = max(int(np.ceil(np.hypot(*(b - a)) / step)), 1)
+    n = max(int(np.ceil(steady.length(b - a) / step)), 1)
     return a + np.linspace(0, 1, n + 1)[:, None] * (b - a)
 
 
@@ -91,7 +101,8 @@ def grid(rng: np.random.Generator, c: Character, far: float) -> tuple[np.ndarray
     reach = far * 1.42  # the corners of a square at any angle
     xs, ys = _cuts(rng, reach, c.spacing * c.aspect), _cuts(rng, reach, c.spacing)
     turn = rng.uniform(0, np.pi / 2)
-    rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    along = steady.bearing(turn)
+    across = np.array([-along[1], along[0]])
     gx, gy = np.meshgrid(xs, ys, indexing="ij")
     nodes = np.stack([gx.ravel(), gy.ravel()], -1) + rng.normal(0, 0.012 * c.spacing, (gx.size, 2))
     main_x, main_y = rng.random(len(xs)) < c.main_share, rng.random(len(ys)) < c.main_share
@@ -107,7 +118,7 @@ def grid(rng: np.random.Generator, c: Character, far: float) -> tuple[np.ndarray
             staggered = offset_rows and not main_x[i] and (i + j) % 7 == 0
             if j + 1 < len(ys) and (main_x[i] or not (missing[1] or staggered)):
                 edges.append((here, here + 1, "main" if main_x[i] else "street"))
-    return nodes @ rotation, edges
+    return nodes[:, :1] * along + nodes[:, 1:] * across, edges
 
 
 def organic(rng: np.random.Generator, c: Character, far: float) -> tuple[np.ndarray, Edges]:
@@ -123,7 +134,7 @@ def organic(rng: np.random.Generator, c: Character, far: float) -> tuple[np.ndar
     parent = np.arange(len(vertices))
     short = spacing * 0.34
     for a, b in ridges:  # short sides become one junction
-        if inside[a] and inside[b] and np.hypot(*(vertices[a] - vertices[b])) < short:
+        if inside[a] and inside[b] and steady.length(vertices[a] - vertices[b]) < short:
             parent[parent == parent[b]] = parent[a]
     pairs = {tuple(sorted((int(parent[a]), int(parent[b])))) for a, b in ridges if inside[a] and inside[b]}
     ordered = sorted(p for p in pairs if p[0] != p[1])
@@ -140,15 +151,15 @@ def _through_routes(
     rng: np.random.Generator, nodes: np.ndarray, edges: list[tuple[int, int]], count: int
 ) -> np.ndarray:
     pairs = np.array(edges)
-    length = np.hypot(*(nodes[pairs[:, 0]] - nodes[pairs[:, 1]]).T)
+    cost = steady.power(steady.length(nodes[pairs[:, 0]] - nodes[pairs[:, 1]]), 0.9)
     n = len(nodes)
-    graph = coo_matrix((length**0.9, (pairs[:, 0], pairs[:, 1])), (n, n)).tocsr()
+    graph = coo_matrix((cost, (pairs[:, 0], pairs[:, 1])), (n, n)).tocsr()
     lookup = {tuple(sorted(p)): k for k, p in enumerate(edges)}
     main = np.zeros(len(edges), bool)
     turn = rng.uniform(0, np.pi)
     for k in range(count):
         angle = turn + np.pi * k / count
-        direction = np.array([np.cos(angle), np.sin(angle)])
+        direction = steady.bearing(angle)
         shift = np.array([-direction[1], direction[0]]) * rng.uniform(-0.3, 0.3) * np.abs(nodes).max()
         ends = [int(np.argmin(((nodes - shift - s * direction * np.abs(nodes).max()) ** 2).sum(1))) for s in (-1, 1)]
         _, before = dijkstra(graph, directed=False, indices=ends[0], return_predecessors=True)
@@ -173,7 +184,7 @@ def radial(rng: np.random.Generator, c: Character, far: float) -> tuple[np.ndarr
         for k in range(count):
             angle = turn + 2 * np.pi * k / count + rng.normal(0, 0.02)
             ring.append(len(nodes))
-            nodes.append(radius * np.array([np.cos(angle), np.sin(angle)]))
+            nodes.append(radius * steady.bearing(angle))
         for k in range(count):
             if rng.random() >= c.drop:
                 edges.append((ring[k], ring[(k + 1) % count], "ring"))
@@ -190,25 +201,30 @@ def radial(rng: np.random.Generator, c: Character, far: float) -> tuple[np.ndarr
 
 
 def _polar(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    ra, rb = np.hypot(*a), np.hypot(*b)
-    ta = np.arctan2(a[1], a[0])
-    tb = ta + (np.arctan2(b[1], b[0]) - ta + np.pi) % (2 * np.pi) - np.pi
+    ra, rb = steady.length(a), steady.length(b)
+    ta = steady.atan2(a[1], a[0])
+    tb = ta + (steady.atan2(b[1], b[0]) - ta + np.pi) % (2 * np.pi) - np.pi
     t = np.linspace(0, 1, max(int(abs(tb - ta) * ra / 9), 1) + 1)
     r, angle = ra + t * (rb - ra), ta + t * (tb - ta)
-    return np.stack([r * np.cos(angle), r * np.sin(angle)], -1)
+    return r[:, None] * steady.bearing(angle)
 
 
-def country(rng: np.random.Generator, c: Character, far: float) -> tuple[np.ndarray, list[Road], np.ndarray]:
-    """Winding through roads, lanes that branch off and tracks: nodes, roads and the village centre."""
+def country(
+    rng: np.random.Generator, c: Character, far: float, alone: bool = False
+) -> tuple[np.ndarray, list[Road], np.ndarray]:
+    """Winding through roads, lanes that branch off and tracks: nodes, roads and the village centre.
+
+    With `alone` there is one through road and nothing else.
+    """
     lines: list[tuple[str, np.ndarray]] = []
     centre = rng.uniform(-0.25, 0.25, 2) * far
     angle = rng.uniform(0, 2 * np.pi)
     wiggle = rng.uniform(0.01, 0.05)
 
     def through(direction: float, bend: float, via: np.ndarray) -> np.ndarray:
-        bearing = np.array([np.cos(direction), np.sin(direction)])
+        bearing = steady.bearing(direction)
         other = direction + np.pi + rng.normal(0, 0.35)
-        back = np.array([np.cos(other), np.sin(other)])
+        back = steady.bearing(other)
         one, two = curve(rng, via + bearing * far * 1.6, via, bend), curve(rng, via, via + back * far * 1.6, bend)
         line = np.concatenate([one, two[1:]])
         for _ in range(3):
@@ -216,6 +232,8 @@ def country(rng: np.random.Generator, c: Character, far: float) -> tuple[np.ndar
         return line
 
     lines.append(("main", through(angle, wiggle, centre)))
+    if alone:
+        return *_noded(lines), centre
     if rng.random() < 0.65:
         lines.append(("street", through(angle + rng.uniform(0.9, 2.2), wiggle, centre)))
     dense = float(np.clip(c.core / 250, 0.2, 1.6))
@@ -223,14 +241,14 @@ def country(rng: np.random.Generator, c: Character, far: float) -> tuple[np.ndar
         kind = "lane" if k < 2 or rng.random() < 0.55 * dense else "track"
         parent = lines[int(rng.integers(min(len(lines), 4)))][1]
         spread = c.core * 1.1 if kind == "lane" and k < 2 + 4 * dense else far
-        near = np.flatnonzero(np.hypot(*(parent - centre).T) < max(spread, 150))
+        near = np.flatnonzero(steady.length(parent - centre) < max(spread, 150))
         if not len(near):
             continue
         at = int(near[rng.integers(len(near))])
         tangent = parent[min(at + 1, len(parent) - 1)] - parent[max(at - 1, 0)]
-        bearing = np.arctan2(tangent[1], tangent[0]) + rng.choice([-1, 1]) * rng.uniform(1.0, 2.0)
+        bearing = steady.atan2(tangent[1], tangent[0]) + rng.choice([-1, 1]) * rng.uniform(1.0, 2.0)
         reach = rng.uniform(90, 260) if rng.random() < 0.45 * min(dense, 1) else far * 2.2
-        end = parent[at] + reach * np.array([np.cos(bearing), np.sin(bearing)])
+        end = parent[at] + reach * steady.bearing(bearing)
         lines.append((kind, curve(rng, parent[at], end, rng.uniform(0.01, 0.06))))
     return *_noded(lines), centre
 
@@ -244,19 +262,18 @@ def _noded(lines: list[tuple[str, np.ndarray]]) -> tuple[np.ndarray, list[Road]]
 
     def node(point: np.ndarray) -> int:
         if nodes:
-            gap = np.hypot(*(np.array(nodes) - point).T)
+            gap = steady.length(np.array(nodes) - point)
             if gap.min() < 9:
                 return int(gap.argmin())
         nodes.append(point)
         return len(nodes) - 1
 
-    rank = {"main": 0, "street": 1, "lane": 2, "track": 3}
     for piece in pieces:
         points = np.array(piece.coords)
         if piece.length < 14:
             continue
         near = tree.query(piece.interpolate(0.5, normalized=True), predicate="dwithin", distance=0.5)
-        kind = min([lines[k][0] for k in near] or ["lane"], key=lambda k: rank[k])
+        kind = min([lines[k][0] for k in near] or ["lane"], key=lambda k: RANK[k])
         a, b = node(points[0]), node(points[-1])
         if a != b:
             points = np.concatenate([[nodes[a]], points[1:-1], [nodes[b]]])
@@ -276,6 +293,25 @@ def _promenade(roads: list[Road], terrain: Terrain) -> tuple[np.ndarray, list[Ro
     for road in roads:
         rest = shapely.LineString(road.points).difference(seaside.buffer(-1.0))
         for part in shapely.get_parts(rest):
+            if part.length > 16:
+                lines.append((road.kind, np.array(part.coords)))
+    return _noded(lines)
+
+
+def _cut_through(rng: np.random.Generator, roads: list[Road], far: float) -> tuple[np.ndarray, list[Road]]:
+    """A highway across a town; it meets the streets that it crosses and takes the place of those it runs along."""
+    angle = rng.uniform(0, 2 * np.pi)
+    way = steady.bearing(angle)
+    middle = np.array([-way[1], way[0]]) * rng.uniform(-0.3, 0.3) * far
+    line = curve(rng, middle - way * far * 1.6, middle + way * far * 1.6, 0.015)
+    beside = shapely.LineString(line).buffer(26.0)
+    lines = [("highway", line)]
+    for road in roads:
+        street = shapely.LineString(road.points)
+        if street.intersection(beside).length < 75.0:
+            lines.append((road.kind, road.points))
+            continue
+        for part in shapely.get_parts(street.difference(beside)):
             if part.length > 16:
                 lines.append((road.kind, np.array(part.coords)))
     return _noded(lines)
@@ -320,9 +356,13 @@ def build_network(rng: np.random.Generator, c: Character, terrain: Terrain, size
     far = size / 2 + 70
     pattern = pick(rng, c.networks)
     centre = rng.uniform(-0.15, 0.15, 2) * size
-    warp = Warp(rng, c.warp if pattern != "country" else 0.0)
-    if pattern == "country":
-        nodes, roads, centre = country(rng, c, far)
+    warp = Warp(rng, c.warp if pattern not in RURAL else 0.0)
+    if pattern in RURAL:
+        nodes, roads, centre = country(rng, c, far, alone=pattern == "single")
+        for _ in range(12):
+            if pattern != "single" or not any(_wet(road, terrain) for road in roads):
+                break
+            nodes, roads, centre = country(rng, c, far, alone=True)
     else:
         nodes, edges = {"grid": grid, "organic": organic, "radial": radial}[pattern](rng, c, far)
         polar = pattern == "radial"
@@ -332,21 +372,23 @@ def build_network(rng: np.random.Generator, c: Character, terrain: Terrain, size
             name = "street" if kind == "ring" else kind
             roads.append(Road(name, warp(line + (centre if polar else 0)), a, b))
         nodes = warp(nodes + (centre if polar else 0))
-    if terrain.seas and pattern != "country":
-        nodes, roads = _promenade(roads, terrain)
+        if rng.random() < c.highway:
+            nodes, roads = _cut_through(rng, roads, far)
+        if terrain.seas:
+            nodes, roads = _promenade(roads, terrain)
     near = size / 2 + 45
     roads = [road for road in roads if (np.abs(road.points) < near).all(1).any() and not _wet(road, terrain)]
-    if pattern == "country" and rng.random() < c.highway:
+    if pattern in RURAL and rng.random() < c.highway:
         for road in roads:
             road.kind = "highway" if road.kind == "main" else road.kind
     width = {
-        "main": c.main_width if pattern != "country" else rng.uniform(6.0, 8.0),
+        "main": c.main_width if pattern not in RURAL else rng.uniform(6.0, 8.0),
         "street": c.street_width, "lane": c.lane_width, "track": rng.uniform(2.4, 3.4), "path": 2.0,
         "highway": rng.uniform(16, 22),
     }  # fmt: skip
     for road in roads:
         middle = road.points[len(road.points) // 2]
-        outside = bool(np.hypot(*(middle - centre)) > c.core) and (pattern == "country" or c.edge_uses is not None)
+        outside = bool(steady.length(middle - centre) > c.core) and (pattern in RURAL or c.edge_uses is not None)
         if outside and road.kind == "street":
             road.kind = "lane"
         _dress(rng, c, road, width, outside)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
+from . import steady
 from .draft import ISLAND, RAILWAY, ROAD, TAKEN_OTHER, TAKEN_ROAD, VERGE, WALK, Draft, Pattern
 from .materials import MATERIAL_ID
 from .roads import Network, Road
@@ -27,7 +28,7 @@ class Path:
 
     def __init__(self, points: np.ndarray) -> None:
         self.points = points
-        step = np.hypot(*np.diff(points, axis=0).T)
+        step = steady.length(np.diff(points, axis=0))
         self.s = np.concatenate([[0.0], np.cumsum(step)])
         self.length = float(self.s[-1])
         d = np.diff(points, axis=0) / np.maximum(step, 1e-9)[:, None]
@@ -48,7 +49,7 @@ class Path:
     def heading(self, s: np.ndarray) -> np.ndarray:
         """Headings (n,) in degrees clockwise from north."""
         t = self.tangent(s)
-        return np.degrees(np.arctan2(t[..., 0], t[..., 1])) % 360
+        return np.degrees(steady.atan2(t[..., 0], t[..., 1])) % 360
 
     def piece(self, start: float, end: float, side: float = 0.0) -> np.ndarray:
         """The stretch between two arc lengths, shifted to the left: (n, 2)."""
@@ -128,7 +129,7 @@ def _extensions(network: Network) -> list[shapely.Geometry]:
             if degree[node] != 1:
                 continue
             way = road.points[here] - road.points[before]
-            way = way / max(np.hypot(*way), 1e-9)
+            way = way / max(float(steady.length(way)), 1e-9)
             start = road.points[here] + way * 0.5
             hit = shapely.LineString([start, start + way * 240]).intersection(lines)
             spots = shapely.get_coordinates(hit)
@@ -143,7 +144,7 @@ def _railway(draft: Draft, rng: np.random.Generator) -> list[shapely.Geometry]:
     if rng.random() >= draft.character.rail or draft.terrain.rivers or draft.terrain.lakes:
         return []
     angle, far = rng.uniform(0, 2 * np.pi), draft.size * 0.8
-    way = np.array([np.cos(angle), np.sin(angle)])
+    way = steady.bearing(angle)
     middle = np.array([-way[1], way[0]]) * rng.uniform(-0.35, 0.35) * draft.size
     line = curve(rng, middle - way * far, middle + way * far, 0.02)
     bed = ribbon(line, 11.0)
@@ -267,7 +268,7 @@ def _approach(draft: Draft, road: Road, path: Path, side: int, ladder: bool, rng
         return path.at(s if side == 0 else path.length - s, across if side == 0 else -across)
 
     taken = 0.6
-    if rng.random() < c.zebra:
+    if rng.random() < c.zebra and road.kind != "highway":
         long = rng.uniform(2.4, 3.6)
         if ladder:
             for across in np.arange(-road.width / 2 + 0.6, road.width / 2 - 0.3, 1.0):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from . import steady
 from .biome import Character
 
 STEP = 4.0  # metres per cell of the coarse grids
@@ -18,12 +19,12 @@ def curve(
 ) -> np.ndarray:
     """A smooth wandering line (n, 2) from `start` to `end`; `wiggle` is the sideways amplitude as a share of length."""
     start, end = np.asarray(start, float), np.asarray(end, float)
-    length = float(np.hypot(*(end - start)))
+    length = float(steady.length(end - start))
     n = max(int(length / step), 2)
     t = np.linspace(0.0, 1.0, n + 1)
     side = np.zeros(n + 1)
     for k in range(1, 6):
-        side += rng.normal() / k**1.3 * np.sin(np.pi * k * t) * length * wiggle
+        side += rng.normal() / k**1.3 * steady.sin(np.pi * k * t) * length * wiggle
     along = (end - start) / max(length, 1e-9)
     return start + t[:, None] * (end - start) + side[:, None] * np.array([-along[1], along[0]])
 
@@ -33,9 +34,9 @@ def blob(rng: np.random.Generator, centre: np.ndarray, radius: float, rough: flo
     angle = np.linspace(0.0, 2 * np.pi, n, endpoint=False)
     r = np.ones(n)
     for k in range(1, 7):
-        r += rough / k * rng.normal() * 0.6 * np.cos(k * angle + rng.uniform(0, 2 * np.pi))
+        r += rough / k * rng.normal() * 0.6 * steady.cos(k * angle + rng.uniform(0, 2 * np.pi))
     r = radius * np.clip(r, 0.35, 2.0)
-    return np.asarray(centre, float) + np.stack([r * np.cos(angle), r * np.sin(angle)], -1)
+    return np.asarray(centre, float) + r[:, None] * steady.bearing(angle)
 
 
 @dataclass
@@ -86,7 +87,7 @@ def offset(points: np.ndarray, distance: float | np.ndarray) -> np.ndarray:
     """The line (n, 2) shifted sideways to its left by `distance` metres (mitred)."""
     points = np.asarray(points, float)
     d = np.diff(points, axis=0)
-    d = d / np.maximum(np.hypot(d[:, 0], d[:, 1]), 1e-9)[:, None]
+    d = d / np.maximum(steady.length(d), 1e-9)[:, None]
     normal = np.stack([-d[:, 1], d[:, 0]], -1)
     joint = np.concatenate([normal[:1], normal[:-1] + normal[1:], normal[-1:]])
     joint[1:-1] /= np.maximum((joint[1:-1] ** 2).sum(-1, keepdims=True) / 2, 0.35)
@@ -100,18 +101,18 @@ def _shapes(rng: np.random.Generator, c: Character, half: float) -> tuple[list[l
     beaches: list[np.ndarray] = []
     far = half * 1.5 + 80
     angle = rng.uniform(0, 2 * np.pi)
-    along = np.array([np.cos(angle), np.sin(angle)])
+    along = steady.bearing(angle)
     across = np.array([-along[1], along[0]])
     width = c.river if c.river > 3 else 0.0
     if width:
         shift = across * rng.uniform(-0.35, 0.35) * half
         line = curve(rng, -along * far + shift, along * far - shift * rng.uniform(-1, 1), 0.05, 10.0)
         n = len(line)
-        wide = width * (1 + 0.18 * np.sin(np.arange(n) * 0.13 + rng.uniform(0, 6)) + 0.06 * rng.normal(size=n))
+        wide = width * (1 + 0.18 * steady.sin(np.arange(n) * 0.13 + rng.uniform(0, 6)) + 0.06 * rng.normal(size=n))
         rivers.append(ribbon(line, np.maximum(wide, 4)))
     if c.lake > 15:
         turn = rng.uniform(0, 2 * np.pi)
-        centre = np.array([np.cos(turn), np.sin(turn)]) * half * rng.uniform(0.3, 0.8)
+        centre = steady.bearing(turn) * half * rng.uniform(0.3, 0.8)
         lakes.append(blob(rng, centre, c.lake, 0.35, 72))
     if c.sea:
         level = rng.uniform(0.15, 0.55) * half
@@ -119,12 +120,12 @@ def _shapes(rng: np.random.Generator, c: Character, half: float) -> tuple[list[l
         shore = np.zeros_like(t)
         for k in range(9):
             wave = 60.0 + 90 * k
-            shore += rng.normal() * wave * 0.03 * np.sin(2 * np.pi * t / wave + rng.uniform(0, 6.28))
+            shore += rng.normal() * wave * 0.03 * steady.sin(2 * np.pi * t / wave + rng.uniform(0, 6.28))
         coast = t[:, None] * along + (level + shore)[:, None] * across
         seas.append(
             np.concatenate([coast, (along * far + across * 3 * far)[None], (-along * far + across * 3 * far)[None]])
         )
-        beach = rng.uniform(14, 42) * (1 + 0.3 * np.sin(t / rng.uniform(60, 160)))
+        beach = rng.uniform(14, 42) * (1 + 0.3 * steady.sin(t / rng.uniform(60, 160)))
         beaches.append(np.concatenate([coast + across * 4, (coast - beach[:, None] * across)[::-1]]))
     return [rivers, lakes, seas, beaches], width
 
@@ -136,9 +137,9 @@ def _noise(rng: np.random.Generator, n: int, half: float) -> np.ndarray:
     for k in range(10):
         wave = 950.0 / (1 + 0.45 * k)
         angle, phase = rng.uniform(0, 2 * np.pi, 2)
-        kx, ky = np.cos(angle) * 2 * np.pi / wave, np.sin(angle) * 2 * np.pi / wave
+        kx, ky = steady.bearing(angle) * 2 * np.pi / wave
         weight = (1 + 0.45 * k) ** -1.5
-        total += (weight * np.sin(kx * axis[None] + ky * axis[::-1, None] + phase)).astype(np.float32)
+        total += (weight * steady.sin(kx * axis[None] + ky * axis[::-1, None] + phase)).astype(np.float32)
         norm += weight**2 / 2
     return total / np.float32(2.2 * np.sqrt(norm))
 
@@ -157,7 +158,7 @@ def build_terrain(rng: np.random.Generator, c: Character, size: float) -> Terrai
     if mask.any():
         land = cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5) / scale
         wet = cv2.distanceTransform(mask, cv2.DIST_L2, 5) / scale
-        signed = cv2.resize((land - wet).astype(np.float32), (n, n), interpolation=cv2.INTER_AREA)
+        signed = (land - wet).astype(np.float32).reshape(n, 2, n, 2).mean((1, 3))
     else:
         signed = np.full((n, n), 1e4, np.float32)
     away = np.clip(np.maximum(signed - 12, 0) / 190, 0, 1)
