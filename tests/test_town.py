@@ -1,5 +1,6 @@
 """Truths of the town plan and its rasters."""
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -41,6 +42,22 @@ def cells(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     row = np.floor((SIZE / 2 - points[:, 1]) / RESOLUTION).astype(int)
     col = np.floor((points[:, 0] + SIZE / 2) / RESOLUTION).astype(int)
     return row, col
+
+
+def network_of(biome: str, seed: int) -> Network:
+    """The streets of a world of a kilometre, planned no further."""
+
+    class Found(Exception):
+        pass
+
+    def found(_: object, network: Network, __: object) -> None:
+        raise Found(network)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(town, "lay_streets", found)
+        with pytest.raises(Found) as caught:
+            build_plan(seed, biome)
+    return caught.value.args[0]
 
 
 def test_there_are_at_least_eleven_biomes_and_unknown_ones_are_refused():
@@ -208,6 +225,63 @@ def test_the_grounds_fill_the_square_and_hills_are_smooth(worlds):
         assert (edge > 0).mean() > 0.8, name
         steep = np.abs(np.diff(surface.ground, axis=0))[surface.material[1:] != MATERIAL_ID["river"]]
         assert np.percentile(steep, 99) / RESOLUTION < 1.2, name
+
+
+def shaken(function: np.ufunc, rng: np.random.Generator) -> Callable[..., np.ndarray]:
+    """The function, its last bit now and then another, as other processors' code has it."""
+
+    def other(*args: object, **options: object) -> np.ndarray:
+        value = np.asarray(function(*args, **options))
+        if value.dtype != np.float64:
+            return value
+        toward = rng.choice([-np.inf, 0.0, np.inf], value.shape)
+        return np.where(toward == 0, value, np.nextafter(value, toward))
+
+    return other
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "size"),
+    [("village", 950_004, 700.0), ("forest", 900_003, 700.0), ("coast", 900_007, 420.0), ("coast", 900_011, 420.0),
+     ("desert_town", 900_001, 300.0), ("suburb", 900_001, 300.0), ("dense_city", 900_001, 300.0),
+     ("river_lake", 900_002, 400.0), ("farmland", 900_001, 400.0), ("industrial", 900_001, 400.0)],
+)  # fmt: skip
+def test_the_last_bit_of_a_sine_decides_nothing(name: str, seed: int, size: float, monkeypatch: pytest.MonkeyPatch):
+    plan = build_plan(seed, name, size)
+    for function in ("sin", "cos", "tan", "arctan2", "hypot", "exp", "log", "power"):
+        monkeypatch.setattr(np, function, shaken(getattr(np, function), np.random.default_rng(seed)))
+    again = build_plan(seed, name, size)
+    for key in ("buildings", "trees", "posts", "viewpoints", "roof_materials"):
+        assert getattr(plan, key).tobytes() == getattr(again, key).tobytes(), key
+    assert plan.cars.ground.tobytes() == again.cars.ground.tobytes()
+    assert plan.terrain.elevation.values.tobytes() == again.terrain.elevation.values.tobytes()
+    for key in ("areas", "strips", "lines"):
+        pairs = zip(getattr(plan, key), getattr(again, key), strict=True)
+        assert all(pickle.dumps(one) == pickle.dumps(other) for one, other in pairs), key
+
+
+@pytest.mark.parametrize("name", ["dense_city", "industrial", "farmland"])
+def test_a_highway_crosses_some_worlds(name: str):
+    networks = [network_of(name, seed) for seed in range(900_300, 900_324)]
+    ways = [[road for road in network.roads if road.kind == "highway"] for network in networks]
+    assert 1 <= sum(bool(way) for way in ways) < len(ways) / 2
+    for way in filter(None, ways):
+        assert all(road.width >= 16 and road.lanes == 4 for road in way)
+        points = np.concatenate([road.points for road in way])
+        assert np.ptp(points, axis=0).max() > 900, "from edge to edge"
+        together = shapely.union_all([shapely.LineString(road.points).buffer(1) for road in way])
+        assert together.geom_type == "Polygon" or name == "farmland", "in one piece"
+
+
+@pytest.mark.parametrize("name", ["forest", "farmland"])
+def test_some_worlds_have_a_single_road(name: str):
+    networks = [network_of(name, seed) for seed in range(900_300, 900_324)]
+    alone = [network for network in networks if network.pattern == "single"]
+    assert 1 <= len(alone) < len(networks) / 2
+    for network in alone:
+        assert len({road.kind for road in network.roads}) == 1
+        assert np.ptp(np.concatenate([road.points for road in network.roads]), axis=0).max() > 900
+        assert network.degree().max() <= 2, "no junction"
 
 
 # What a plan holds ---------------------------------------------------------------------------------------------------

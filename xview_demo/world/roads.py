@@ -270,10 +270,10 @@ def _noded(lines: list[tuple[str, np.ndarray]]) -> tuple[np.ndarray, list[Road]]
 
     for piece in pieces:
         points = np.array(piece.coords)
-        if piece.length < 14:
-            continue
         near = tree.query(piece.interpolate(0.5, normalized=True), predicate="dwithin", distance=0.5)
         kind = min([lines[k][0] for k in near] or ["lane"], key=lambda k: RANK[k])
+        if piece.length < 14 and kind != "highway":  # a stub; without it a highway would have a gap
+            continue
         a, b = node(points[0]), node(points[-1])
         if a != b:
             points = np.concatenate([[nodes[a]], points[1:-1], [nodes[b]]])
