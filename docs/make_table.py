@@ -6,6 +6,7 @@ python docs/make_table.py
 import re
 from pathlib import Path
 
+from train.cards import rows_of
 from xview_demo import list_models, zoo
 from xview_demo.catalogue import LADDER
 from xview_demo.files import atomic_path
@@ -23,12 +24,6 @@ HEADLINES = {
     "depth": {"AbsRel ≤ 60 m": "AbsRel {} within 60 m"},
     "places": {"R@1 %": "R@1 {} %"},
 }
-
-
-def rows_of(card: str) -> list[list[str]]:
-    """The rows (where, metric, value, command) of a card's table of numbers."""
-    cells = [[cell.strip() for cell in line.strip("| \n").split(" | ")] for line in re.findall(r"^\|.*$", card, re.M)]
-    return [row for row in cells if len(row) == 4 and row[0] not in ("on", "---")]
 
 
 def numbers(name: str) -> str:

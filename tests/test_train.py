@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from dataclasses import asdict, dataclass, replace
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from train import augment, cache, cards, looks, losses
+from train import augment, cache, cards, looks, losses, remeasure
 from train.__main__ import main
 from train.data import rarity
 from train.depth import DepthMethod
@@ -377,3 +378,34 @@ def test_a_resumed_run_counts_all_its_minutes(tmp_path):
     lines = [{"step": n, "seconds": s} for n, s in enumerate((60.0, 120.0, 30.0, 90.0))]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert cards._minutes(tmp_path) == 3.5
+
+
+@pytest.mark.parametrize("path", sorted(p for p in zoo.CARDS.glob("*.md") if cards.HEAD[0] in p.read_text("utf-8")))
+def test_a_card_with_its_own_numbers_is_itself(path):
+    text = path.read_text("utf-8")
+    assert cards.rows_of(text) and cards.with_numbers(text, cards.rows_of(text)) == text
+
+
+def test_measuring_again_changes_the_numbers_of_a_card_and_nothing_else(tmp_path, monkeypatch, capsys):
+    text = (zoo.CARDS / "unet-ground-world.md").read_text("utf-8")
+    old = [row for row in cards.rows_of(text) if row[0].startswith("world")]
+    real = [row for row in cards.rows_of(text) if row not in old]
+    assert old and real
+    shutil.copy(zoo.CARDS / "unet-ground-world.md", tmp_path)
+    monkeypatch.setattr(zoo, "CARDS", tmp_path)
+    monkeypatch.setattr(remeasure, "measure", lambda *_, real: ([("world test", "mIoU", "0.123 (x)", old[0][3])], {}))
+    assert main(["measure", "unet-ground-world"]) == 0
+    new = (tmp_path / "unet-ground-world.md").read_text("utf-8")
+    assert cards.rows_of(new) == [("world test", "mIoU", "0.123 (x)", old[0][3]), *real]
+    assert 'metrics: [{type: "mIoU", value: 0.123}]' in new and capsys.readouterr().out.startswith("world test | mIoU")
+    assert new.split("## Training")[1] == text.split("## Training")[1]
+    assert cards.with_numbers(new, cards.rows_of(text)) == text
+    assert main(["measure", "nobody"]) == 2 and "no card with numbers" in capsys.readouterr().err
+
+
+def test_measuring_again_measures(capsys):
+    before = (zoo.CARDS / "unet-ground-world.md").read_bytes()
+    assert main(["measure", "unet-ground-world", "--smoke"]) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0][:2] == ["world test", "mIoU"] and 0 < float(rows[0][2].split()[0]) < 1
+    assert (zoo.CARDS / "unet-ground-world.md").read_bytes() == before

@@ -1,6 +1,7 @@
 """`python -m train RECIPE`: train one of the bundled models. `python -m train cache` only renders the worlds.
 
 `python -m train import-geowarp FE.pth HR.pth --out DIR` reads the checkpoints that GeoWarp's authors published.
+`python -m train measure [NAME …]` measures bundled models again and writes the numbers into their cards.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from train import cache as caches
-from train import importing
+from train import importing, remeasure
 from train.engine import Settings, generator_of, is_main, train
 from train.pairs import open_pairs
 from train.places import open_places
@@ -57,17 +58,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["import-geowarp"]:
         return importing.main(given[1:])
-    args = parser().parse_args(given)
+    try:
+        return remeasure.main(given[1:]) if given[:1] == ["measure"] else _trained(parser().parse_args(given))
+    except XViewError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _trained(args: argparse.Namespace) -> int:
     if args.list or not args.recipe:
         for name, recipe in (RECIPES | PRESETS).items():
             s = recipe.settings
             print(f"{name:20} {recipe.summary} ({s.steps} steps of {s.batch})")
         return 0
-    try:
-        run(args)
-    except XViewError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    run(args)
     return 0
 
 

@@ -28,6 +28,7 @@ class Real:
     scales: tuple[str, ...] = ()
 
 
+HEAD = ("| on | metric | value | command |", "|---|---|---|---|")  # of a card's table of numbers
 DISTRACTORS = 1000  # tiles of validation worlds among those of the real pairs
 TINY = evaluation.Protocol(worlds=1, queries=3, tiles=4, size=260.0, resolution=1.0)
 
@@ -187,10 +188,9 @@ def finish(
         real: real pairs to report beside the worlds.
         places: place-recognition folder of a model that was trained on one.
     """
-    rows, results = _measure(name, model, smoke) if places is None else _places(name, model, places)
-    if real is not None:
-        more, results["real"] = _on_real_pairs(name, model, real)
-        rows += more
+    calibration = calibrate(name, model, smoke, places)
+    rows, results = measure(name, model, smoke, places, real)
+    results["calibration"] = calibration
     model.save_pretrained(out / "model")
     write_json(out / "evaluation.json", results)
     text = card(name, settings, rows, count_of(model), _minutes(out))
@@ -220,9 +220,40 @@ def _minutes(out: Path) -> float:
     return sum(ends) / 60
 
 
-def _measure(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
-    """The numbers of a model, as rows of its card and as the evaluations' own results."""
+def calibrate(name: str, model: Any, smoke: bool = False, places: Path | None = None) -> Any:
+    """Fit on validation worlds, or photographs, what a model's confidence rests on; what was fitted."""
+    task, protocol = zoo.get(name).task, TINY if smoke else None
+    if places is not None:
+        from xview_demo.evaluation.places import calibrate_places
+
+        return calibrate_places(model, places)
+    if task == "matching" and hasattr(model, "rerank"):
+        fit = evaluation.calibrate_fusion if model.searches else evaluation.calibrate_verifier
+        return fit(model, measures.first_of(model, smoke), protocol)
+    if task == "matching":
+        return evaluation.calibrate(with_helpers(model, tiny=smoke), protocol)
+    if task == "position":
+        return evaluation.calibrate_position(model, protocol)
+    if task == "segmentation" and model.view != "both":
+        return evaluation.calibrate_classes(model, protocol)
+    return None
+
+
+def measure(
+    name: str, model: Any, smoke: bool = False, places: Path | None = None, real: Real | None = None
+) -> tuple[list[Row], dict[str, Any]]:
+    """The numbers of a model as it is, as rows of its card and as the evaluations' own results."""
+    rows, results = _measure(name, model, smoke, places)
+    if real is not None:
+        more, results["real"] = _on_real_pairs(name, model, real)
+        rows += more
+    return rows, results
+
+
+def _measure(name: str, model: Any, smoke: bool, places: Path | None) -> tuple[list[Row], dict[str, Any]]:
     task = zoo.get(name).task
+    if task == "places":
+        return _places(name, model, places)
     if task == "matching":
         return _matching(name, model, smoke)
     if task == "position":
@@ -231,10 +262,9 @@ def _measure(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, A
         return measures.both_views(name, model, smoke)
     protocol = TINY if smoke else None
     if task == "segmentation":
-        shift = evaluation.calibrate_classes(model, TINY if smoke else None)
         result = evaluation.evaluate_segmentation(model, protocol=protocol) | {"model": name}
         command = f"xview evaluate segmentation --model {name}"
-        return measures.by_class(result, "world test", command), {"segmentation": result, "shift": shift}
+        return measures.by_class(result, "world test", command), {"segmentation": result}
     if task == "depth":
         result = evaluation.evaluate_depth(model, protocol=protocol) | {"model": name}
         command = f"xview evaluate depth --model {name}"
@@ -246,13 +276,12 @@ def _measure(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, A
     return _synthesis(name, model, smoke)
 
 
-def _places(name: str, model: Any, root: Path) -> tuple[list[Row], dict[str, Any]]:
-    """Recall before and after re-ranking on the test split of a folder; calibrated on its validation split."""
-    from xview_demo.evaluation.places import calibrate_places, evaluate_places
+def _places(name: str, model: Any, root: Path | None) -> tuple[list[Row], dict[str, Any]]:
+    """Recall before and after re-ranking on the test split of a folder, or of generated photographs."""
+    from xview_demo.evaluation.places import evaluate_places
     from xview_demo.recognition import PlaceRecognizer
 
-    results: dict[str, Any] = {"temperature": calibrate_places(model, root)}
-    results["places"] = result = evaluate_places([PlaceRecognizer(model, name)], root)
+    result = evaluate_places([PlaceRecognizer(model, name)], root)
     where = f"world test photographs, {result['n']:,} queries, {result['gallery']:,} in the gallery"
     command, found = f"xview evaluate places --model {name}", result["combinations"][name]
     rows = []
@@ -260,7 +289,7 @@ def _places(name: str, model: Any, root: Path) -> tuple[list[Row], dict[str, Any
         rows += [_row(f"{where}, {title}", f"{k.upper()} %", f"{v:.1f}", command) for k, v in found[stage].items()]
         seconds = found["seconds_per_query"][stage]
         rows.append(_row(f"{where}, {title}", "seconds per query", f"{seconds:.2f}", command))
-    return rows, results
+    return rows, {"places": result}
 
 
 def _row(where: str, metric: str, value: str, command: str) -> Row:
@@ -275,7 +304,7 @@ def _matching(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, 
         return (measures.dense if model.searches else measures.verifier)(name, model, smoke)
     protocol = TINY if smoke else evaluation.Protocol()
     model = with_helpers(model, tiny=smoke)
-    results: dict[str, Any] = {"calibration": evaluation.calibrate(model, TINY if smoke else None)}
+    results: dict[str, Any] = {}
     known, unknown = describe_both(model, protocol, few=200)
     rows: list[Row] = []
     for heading, fov, asked in measures.asked_of(model.fields):
@@ -357,10 +386,7 @@ def card(name: str, settings: Settings, rows: list[Row], parameters: int, minute
     lines += ["---", "", f"# {name}", "", ABOUT.get(name, entry.summary), ""]
     stored = " of 8 bits" if name in RECIPES and RECIPES[name].compressed else ""
     lines += [f"{parameters / 1e6:.2f} M parameters{stored}, {entry.summary}.", "", "## Numbers", ""]
-    lines += ["| on | metric | value | command |", "|---|---|---|---|"]
-    lines += [f"| {where} | {metric} | {value} | `{command}` |" for where, metric, value, command in rows]
-    if not rows:
-        lines.append("| – | – | not measured yet | – |")
+    lines += _table(rows)
     lines += [
         "",
         "Rates are percentages, IoU and SSIM fractions; intervals are 95 % bootstrap intervals over queries.",
@@ -372,6 +398,29 @@ def card(name: str, settings: Settings, rows: list[Row], parameters: int, minute
     lines += ["```json", json.dumps(asdict(settings), indent=1), "```", ""]
     lines += ["## Limits", "", LIMITS.get(name, UNTOLD), ""]
     return with_pictures(name, "\n".join(lines))
+
+
+def with_numbers(text: str, rows: list[Row]) -> str:
+    """A card with other numbers in it, and nothing else changed."""
+    lines = text.split("\n")
+    first = lines.index("  results:") + 1
+    lines[first : lines.index("---", first)] = _index(zoo.get(lines[first - 2].split()[-1]).task, rows)
+    first = lines.index(HEAD[0])
+    size = next(n for n, line in enumerate(lines[first:]) if not line.startswith("|"))
+    lines[first : first + size] = _table(rows)
+    return "\n".join(lines)
+
+
+def rows_of(text: str) -> list[Row]:
+    """The rows of a card's table of numbers."""
+    lines = text.split("\n")
+    cells = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ") and line not in HEAD]
+    return [(where, metric, value, command.strip("`")) for where, metric, value, command in cells]
+
+
+def _table(rows: list[Row]) -> list[str]:
+    lines = [f"| {where} | {metric} | {value} | `{command}` |" for where, metric, value, command in rows]
+    return [*HEAD, *(lines or ["| – | – | not measured yet | – |"])]
 
 
 def _index(task: str, rows: list[Row]) -> list[str]:

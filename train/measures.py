@@ -98,14 +98,21 @@ def asked_of(fields: Sequence[float]) -> Iterator[tuple[str, float, str]]:
         yield heading, fov, f"--heading {heading}" + (f" --fov {fov:g}" if fov < 360 else "")
 
 
+def first_of(judge: Any, smoke: bool) -> Any:
+    """The matcher whose tiles a judge re-ranks; for a smoke test, or where none is bundled, a stand-in."""
+    if smoke and judge.searches:
+        return judge
+    return zoo.load(FIRST) if zoo.is_bundled(FIRST) else zoo.get(FIRST).load_class()(**zoo.get(FIRST).tiny).eval()
+
+
 def dense(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
     """A dense matcher by itself, heading known, and as what re-ranks another: rows of its card, and results."""
     from xview_demo.evaluation.describing import describe
     from xview_demo.evaluation.retrieval import match
 
     protocol = TINY if smoke else evaluation.Protocol().scaled(100, 500)
-    first = zoo.load(FIRST) if zoo.is_bundled(FIRST) and not smoke else model
-    results: dict[str, Any] = {"fusion": evaluation.calibrate_fusion(model, first, TINY if smoke else None)}
+    first = first_of(model, smoke)
+    results: dict[str, Any] = {}
     results["alone"] = {"model": name, "seeds": protocol.seeds, **match(model, describe(model, protocol), "known")}
     command = f"xview evaluate matching --model {name} --queries 100 --gallery 500"
     found = retrieval(results["alone"], "world test", command)
@@ -127,8 +134,8 @@ def verifier(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, A
     from xview_demo.evaluation.retrieval import recalled, search
 
     protocol = TINY if smoke else evaluation.Protocol()
-    first = zoo.load(FIRST) if zoo.is_bundled(FIRST) else zoo.get(FIRST).load_class()(**zoo.get(FIRST).tiny).eval()
-    results: dict[str, Any] = {"fusion": evaluation.calibrate_verifier(model, first, TINY if smoke else None)}
+    first = first_of(model, smoke)
+    results: dict[str, Any] = {}
     seen, judged = (describe_each(of, protocol, first.fields) for of in (first, model))
     rows: list[Row] = []
     for heading, fov, asked in asked_of(first.fields):
@@ -164,11 +171,9 @@ def by_class(scores: dict[str, Any], where: str, command: str, what: str = "") -
 
 
 def position(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
-    """Calibrate a position model on validation worlds, evaluate it on test worlds: rows of its card, and results."""
-    protocol = TINY if smoke else None
-    calibration = evaluation.calibrate_position(model, protocol)
-    result = evaluation.evaluate_position(model, protocol=protocol) | {"model": name}
-    found, results = rows(name, result), {"position": result, "calibration": calibration}
+    """Evaluate a position model on test worlds: rows of its card, and results."""
+    result = evaluation.evaluate_position(model, protocol=TINY if smoke else None) | {"model": name}
+    found, results = rows(name, result), {"position": result}
     if not smoke and zoo.is_bundled(FIRST):
         results["refinement"] = evaluation.evaluate_refinement(FIRST, model) | {"model": name}
         found += refinement(name, results["refinement"])
