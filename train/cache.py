@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from xview_demo.errors import DataError
 from xview_demo.files import cache_root, write_json
+from xview_demo.world.world import VERSION
 
 Factory = Callable[..., Any]
 
@@ -38,7 +39,7 @@ class CacheConfig:
     height: int = 128
     width: int = 512
     dense_every: int = 3
-    version: int = 3  # raise when the world changes its looks
+    version: int = VERSION
 
     def __post_init__(self) -> None:
         """Refuse per-world counts that would split a world's dense samples unevenly."""

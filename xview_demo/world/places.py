@@ -19,7 +19,7 @@ from ..errors import XViewError
 from ..files import atomic_path
 from ..geometry.geodesy import latlon_to_utm
 from ..images import write_image
-from .world import Site, World
+from .world import VERSION, Site, World
 
 FIRST_SEEDS = {"train": 0, "val": 901_000, "test": 951_000}
 BANDS = "CDEFGHJKLMNPQRSTUVWX"  # MGRS latitude bands of 8° from 80° S
@@ -42,7 +42,7 @@ class PlaceWorlds:
     width: int = 256
     size: float = 500.0  # metres, side of a world
     resolution: float = 0.5  # metres per pixel of the world's rasters
-    version: int = 1  # raise when the world changes its looks
+    version: int = VERSION
 
     @property
     def fingerprint(self) -> str:
