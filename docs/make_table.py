@@ -6,11 +6,12 @@ python docs/make_table.py
 import re
 from pathlib import Path
 
-from train.cards import rows_of
+from train.cards import NOTE, rows_of, version_of
 from xview_demo import list_models, zoo
 from xview_demo.catalogue import LADDER
 from xview_demo.files import atomic_path
 from xview_demo.localizer import OPTIONAL, PARTS
+from xview_demo.world.world import VERSION
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -50,6 +51,13 @@ def numbers(name: str) -> str:
     return "; ".join(found.values()) or "–"
 
 
+def dated(name: str) -> str:
+    """A footnote for numbers that were measured on worlds of an earlier version."""
+    card = zoo.CARDS / f"{name}.md"
+    text = card.read_text("utf-8") if card.is_file() else ""
+    return f" (worlds of version {version_of(text)})" if NOTE in text and version_of(text) != VERSION else ""
+
+
 def listed() -> list[str]:
     """The localizer's own models, and every other that has a card."""
     own = {name for part, (_, name) in PARTS.items() if part not in OPTIONAL}
@@ -61,8 +69,8 @@ def table() -> str:
     """The table in Markdown."""
     lines = ["| model | for | what it is | on test worlds |", "|---|---|---|---|"]
     for name in listed():
-        entry = zoo.get(name)
-        lines.append(f"| [`{name}`](model_cards/{name}.md) | {entry.task} | {entry.summary} | {numbers(name)} |")
+        entry, said = zoo.get(name), numbers(name) + dated(name)
+        lines.append(f"| [`{name}`](model_cards/{name}.md) | {entry.task} | {entry.summary} | {said} |")
     return "\n".join(lines) + "\n"
 
 
@@ -78,7 +86,7 @@ def ladder() -> str:
             world = [row for row in rows_of(card.read_text("utf-8")) if row[0].startswith("world test")]
             said = {(where.rpartition("heading ")[2], metric): value for where, metric, value, _ in world}
             cells = " | ".join(said.get(rung, "–") for rung in RUNGS)
-            lines.append(f"| [`{name}`](model_cards/{name}.md) | {zoo.get(name).summary} | {cells} |")
+            lines.append(f"| [`{name}`](model_cards/{name}.md) | {zoo.get(name).summary}{dated(name)} | {cells} |")
     return "\n".join(lines) + "\n"
 
 

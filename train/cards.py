@@ -16,6 +16,7 @@ from train.pictures import with_helpers
 from train.recipes import RECIPES
 from xview_demo import evaluation, zoo
 from xview_demo.files import atomic_path, write_json
+from xview_demo.world.world import VERSION
 
 Row = tuple[str, str, str, str]  # what is measured, metric, value, command
 
@@ -29,6 +30,10 @@ class Real:
 
 
 HEAD = ("| on | metric | value | command |", "|---|---|---|---|")  # of a card's table of numbers
+NOTE = (
+    "Rates are percentages, IoU and SSIM fractions; intervals are 95 % bootstrap intervals over queries. "
+    "Worlds of version "
+)
 DISTRACTORS = 1000  # tiles of validation worlds among those of the real pairs
 TINY = evaluation.Protocol(worlds=1, queries=3, tiles=4, size=260.0, resolution=1.0)
 
@@ -387,28 +392,31 @@ def card(name: str, settings: Settings, rows: list[Row], parameters: int, minute
     stored = " of 8 bits" if name in RECIPES and RECIPES[name].compressed else ""
     lines += [f"{parameters / 1e6:.2f} M parameters{stored}, {entry.summary}.", "", "## Numbers", ""]
     lines += _table(rows)
-    lines += [
-        "",
-        "Rates are percentages, IoU and SSIM fractions; intervals are 95 % bootstrap intervals over queries.",
-        "",
-    ]
+    lines += ["", f"{NOTE}{VERSION}.", ""]
     lines += ["## Training", "", f"`python -m train {name} --steps {settings.steps} --seed {settings.seed}`, "
-              f"about {minutes:.0f} minutes on the machine it was trained on, nothing but the procedural world "
-              "(training seeds; test seeds were never used).", ""]  # fmt: skip
+              f"about {minutes:.0f} minutes on the machine it was trained on, nothing but the procedural world, "
+              f"version {VERSION} (training seeds; test seeds were never used).", ""]  # fmt: skip
     lines += ["```json", json.dumps(asdict(settings), indent=1), "```", ""]
     lines += ["## Limits", "", LIMITS.get(name, UNTOLD), ""]
     return with_pictures(name, "\n".join(lines))
 
 
 def with_numbers(text: str, rows: list[Row]) -> str:
-    """A card with other numbers in it, and nothing else changed."""
+    """A card with other numbers in it, of the worlds of today, and nothing else changed."""
     lines = text.split("\n")
     first = lines.index("  results:") + 1
     lines[first : lines.index("---", first)] = _index(zoo.get(lines[first - 2].split()[-1]).task, rows)
     first = lines.index(HEAD[0])
     size = next(n for n, line in enumerate(lines[first:]) if not line.startswith("|"))
     lines[first : first + size] = _table(rows)
+    note = next(n for n, line in enumerate(lines) if line.startswith(NOTE))
+    lines[note] = f"{NOTE}{VERSION}."
     return "\n".join(lines)
+
+
+def version_of(text: str) -> int:
+    """The version of the worlds that a card's numbers were measured on."""
+    return int(text.split(NOTE)[1].split(".")[0])
 
 
 def rows_of(text: str) -> list[Row]:
