@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from . import steady
 from .biome import pick
 from .buildings import (
     SOLID,
@@ -43,7 +44,7 @@ def fill_blocks(draft: Draft, network: Network, blocks: list[Block], rng: np.ran
     mark = len(draft.areas)
     styles = neighbourhood(rng, c.houses)
     if len(lots) > 12:
-        middle = int(np.argmin([np.hypot(*(lot.points.mean(0) - network.centre)) for lot in lots]))
+        middle = int(np.argmin([steady.length(lot.points.mean(0) - network.centre) for lot in lots]))
         church_lot(draft, lots.pop(middle), rng)
     for lot in lots:
         homestead(draft, lot, rng, styles if rng.random() < 0.7 else neighbourhood(rng, c.houses))
@@ -51,7 +52,7 @@ def fill_blocks(draft: Draft, network: Network, blocks: list[Block], rng: np.ran
     for area in draft.areas[mark:]:
         area.layer = max(area.layer, PLOT)
     for block in blocks:
-        distance = float(np.hypot(*(block.points.mean(0) - network.centre)))
+        distance = float(steady.length(block.points.mean(0) - network.centre))
         if c.edge_uses and distance > c.core:
             use = pick(rng, c.edge_uses)
         else:
@@ -122,7 +123,7 @@ def march(
         if not lot.street[i]:
             continue
         a, b = lot.points[i], lot.points[(i + 1) % n]
-        length = float(np.hypot(*(b - a)))
+        length = float(steady.length(b - a))
         if length < unit[0]:
             continue
         t = (b - a) / length
@@ -220,7 +221,7 @@ def perimeter(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     packed = rng.random() < 0.6
     for spot in scatter(court, rng.uniform(10, 15) if packed else rng.uniform(16, 28), rng, 0.25)[:60]:
         turn = lot.points[1] - lot.points[0]
-        turn = turn / max(np.hypot(*turn), 1e-9)
+        turn = turn / max(steady.length(turn), 1e-9)
         box = (spot[0], spot[1], turn[0], turn[1], rng.uniform(3, 9), rng.uniform(3, 6.5))
         if rng.random() < (0.85 if packed else 0.4) and fits(draft, box, lot.points):
             city_house(draft, rng, any_style(rng, styles), box, rng.uniform(1, max(levels * 0.6, 1.1)), 0.0, rear=False)

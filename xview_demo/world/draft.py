@@ -1,6 +1,5 @@
 """The plan while it grows: layered areas, strips, paint, buildings, trees, cars, and a map of what is taken."""
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from . import steady
 from .biome import Character, Style
 from .materials import BUILDING, MATERIAL_ID
 from .terrain import Terrain
@@ -139,7 +139,7 @@ class Draft:
     def room(self, corners: np.ndarray, bits: int = 255, inset: float = 0.4) -> bool:
         """Whether a rectangle (4, 2) is free, tested on a lattice of about 2 m."""
         a, b, d = corners[0], corners[1] - corners[0], corners[3] - corners[0]
-        lu, lv = max(math.hypot(*b), 0.1), max(math.hypot(*d), 0.1)
+        lu, lv = max(float(steady.length(b)), 0.1), max(float(steady.length(d)), 0.1)
         u0, v0 = min(inset / lu, 0.5), min(inset / lv, 0.5)
         lattice = _lattice(max(int(lu / 2) + 1, 2), max(int(lv / 2) + 1, 2))
         u, v = u0 + (1 - 2 * u0) * lattice[:, 0], v0 + (1 - 2 * v0) * lattice[:, 1]

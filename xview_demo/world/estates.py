@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from . import steady
 from .biome import pick
 from .buildings import SOLID, any_style, church, fits, neighbourhood, slab, warehouse
 from .draft import LAND, TAKEN_OTHER, YARD, Draft, Pattern, turned
@@ -39,7 +40,7 @@ def bays(draft: Draft, corners: np.ndarray, rng: np.random.Generator, full: floa
     draft.area(YARD, "asphalt" if rng.random() < 0.7 else "worn_asphalt", corners)
     draft.claim([corners], TAKEN_OTHER)
     a, u, v = corners[0], corners[1] - corners[0], corners[3] - corners[0]
-    lu, lv = float(np.hypot(*u)), float(np.hypot(*v))
+    lu, lv = float(steady.length(u)), float(steady.length(v))
     u, v = u / lu, v / lv
     heading = heading_of(v)
     strokes, y = [], 0.3

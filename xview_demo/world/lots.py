@@ -3,6 +3,7 @@
 import numpy as np
 import shapely
 
+from . import steady
 from .biome import STYLES, Style, pick
 from .buildings import Place, any_style, barn, church, fits, garage, house, local, patch, shed
 from .draft import BASIN, LAND, TAKEN_OTHER, YARD, Draft, Pattern, turned
@@ -31,7 +32,7 @@ def ribbon_lots(draft: Draft, network: Network, rng: np.random.Generator) -> lis
             s = road.trim[0] + rng.uniform(2, 12)
             while s < path.length - road.trim[1] - 8:
                 width, depth = c.lot_width * rng.uniform(0.7, 1.4), c.lot_depth * rng.uniform(0.7, 1.3)
-                near = float(np.hypot(*(path.at(np.array(s)) - network.centre)))
+                near = float(steady.length(path.at(np.array(s)) - network.centre))
                 chance = 0.93 if near < c.core else 0.03 if near < 3 * c.core + 150 else 0.012
                 if rng.random() < chance and s + width < path.length - road.trim[1]:
                     lots_add(draft, path, road, s, width, depth, side, lots, shapes)
@@ -120,7 +121,7 @@ def _drive(draft: Draft, lot: Lot, front: Front, place: Place, rng: np.random.Ge
     else:
         u, back = side * half_length * 0.55, -half_width
         wide = 3.0
-    setback = float((np.array(place[:2]) - front.start) @ front.inward) - half_width
+    setback = float(steady.dot(np.array(place[:2]) - front.start, front.inward)) - half_width
     gate = setback + 1.2
     corners = patch(place, u - wide / 2, u + wide / 2, back, -half_width - gate)
     draft.area(YARD, kind, corners)
@@ -137,7 +138,7 @@ def _drive(draft: Draft, lot: Lot, front: Front, place: Place, rng: np.random.Ge
 def _garden(draft: Draft, lot: Lot, front: Front, place: Place, rng: np.random.Generator) -> None:
     c = draft.character
     half_length, half_width = place[4], place[5]
-    rear = front.depth - float((np.array(place[:2]) - front.start) @ front.inward) - half_width
+    rear = front.depth - float(steady.dot(np.array(place[:2]) - front.start, front.inward)) - half_width
     if rng.random() < 0.5 and rear > 6:
         patio = local(place, rng.uniform(-0.4, 0.4) * half_length, half_width + 1.8)
         draft.area(YARD, "paving", turned(patio, np.array(place[2:4]), rng.uniform(2, 4), 1.9))
@@ -171,7 +172,7 @@ def borders(draft: Draft, lot: Lot, front: Front, rng: np.random.Generator) -> N
     dry = c.palms > 0.2 or c.hedges < 0.06
     for i in range(len(lot.points)):
         a, b = lot.points[i], lot.points[(i + 1) % len(lot.points)]
-        if np.hypot(*(b - a)) < 3:
+        if steady.length(b - a) < 3:
             continue
         if lot.street[i]:
             if rng.random() < 0.4:
@@ -181,7 +182,7 @@ def borders(draft: Draft, lot: Lot, front: Front, rng: np.random.Generator) -> N
                 lift = front.inward * 0.5
                 draft.strip(kind, rng.uniform(0.7, 1.3), 0.9 if kind == "hedge" else 0.25, np.stack([a, b]) + lift)
             continue
-        behind = [(p - front.start) @ front.inward for p in (a, b)]
+        behind = [float(steady.dot(p - front.start, front.inward)) for p in (a, b)]
         if max(behind) < 3:
             continue
         if min(behind) < 4:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from . import steady
 from .biome import pick
 from .draft import BEACH, LAND, TAKEN_WATER, WATER, YARD, Draft, Pattern
 from .materials import MATERIAL_ID
@@ -66,7 +67,7 @@ def field_edges(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> N
     c = draft.character
     edge = inset(points, 1.2)
     for a, b in zip(edge, np.roll(edge, -1, 0), strict=True):
-        long = float(np.hypot(*(b - a)))
+        long = float(steady.length(b - a))
         if long < 25:
             continue
         along = np.linspace(0, 1, max(int(long / 4), 2))
@@ -95,13 +96,13 @@ def field(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> None:
         if size < 40:
             continue
         d = np.roll(lot.points, -1, 0) - lot.points
-        main = int(np.argmax(np.hypot(d[:, 0], d[:, 1])))
-        along = d[main] / max(np.hypot(*d[main]), 1e-9)
+        main = int(np.argmax(steady.length(d)))
+        along = d[main] / max(steady.length(d[main]), 1e-9)
         across = np.array([-along[1], along[0]])
-        u, v = lot.points @ along, lot.points @ across
+        u, v = steady.dot(lot.points, along), steady.dot(lot.points, across)
         if size > largest or max(np.ptp(u), np.ptp(v)) > 420:
             normal = along if np.ptp(u) > np.ptp(v) * rng.uniform(0.7, 1.2) else across
-            w = lot.points @ normal
+            w = steady.dot(lot.points, normal)
             at = normal * (w.min() + np.ptp(w) * rng.uniform(0.35, 0.65))
             turn = rng.normal(0, 0.05)
             normal = np.array([normal[0] - turn * normal[1], normal[1] + turn * normal[0]])
@@ -145,7 +146,7 @@ def park(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> None:
     """Lawn, winding paths, groups of trees, a pond, benches of shrubs."""
     draft.area(LAND, "lawn", points, pattern=Pattern(rng.uniform(0, 3.14), 4.0, rng.uniform(0, 8)))
     lo, hi = points.min(0), points.max(0)
-    middle, reach = (lo + hi) / 2, float(np.hypot(*(hi - lo)) / 2)
+    middle, reach = (lo + hi) / 2, float(steady.length(hi - lo) / 2)
     for k in range(int(rng.integers(2, 4))):
         angle = rng.uniform(0, np.pi) + k
         way = np.array([np.cos(angle), np.sin(angle)]) * reach

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import steady
 from .streets import Block
 
 
@@ -23,7 +24,7 @@ def area_of(points: np.ndarray) -> float:
 
 def clip(lot: Lot, point: np.ndarray, normal: np.ndarray) -> Lot | None:
     """The part of a lot on the side of `point` that `normal` points to."""
-    side = (lot.points - point) @ normal
+    side = steady.dot(lot.points - point, normal)
     n = len(side)
     if (side >= -1e-6).all():
         return lot
@@ -60,23 +61,29 @@ def front_of(lot: Lot) -> Front | None:
         return None
     n = len(lot.points)
     d = np.roll(lot.points, -1, 0) - lot.points
-    length = np.hypot(d[:, 0], d[:, 1])
+    length = steady.length(d)
     best = int(np.argmax(np.where(lot.street, length, -1)))
     t = d[best] / max(length[best], 1e-9)
     first, last = best, best
     while (
-        lot.street[(first - 1) % n] and first - 1 > best - n and d[(first - 1) % n] @ t > 0.93 * length[(first - 1) % n]
+        lot.street[(first - 1) % n]
+        and first - 1 > best - n
+        and steady.dot(d[(first - 1) % n], t) > 0.93 * length[(first - 1) % n]
     ):
         first -= 1
-    while lot.street[(last + 1) % n] and last + 1 < first + n and d[(last + 1) % n] @ t > 0.93 * length[(last + 1) % n]:
+    while (
+        lot.street[(last + 1) % n]
+        and last + 1 < first + n
+        and steady.dot(d[(last + 1) % n], t) > 0.93 * length[(last + 1) % n]
+    ):
         last += 1
     a, b = lot.points[first % n], lot.points[(last + 1) % n]
-    chord = float(np.hypot(*(b - a)))
+    chord = float(steady.length(b - a))
     if chord < 1e-6:
         return None
     along = (b - a) / chord
     inward = np.array([-along[1], along[0]])
-    return Front(a, chord, along, inward, float(((lot.points - a) @ inward).max()))
+    return Front(a, chord, along, inward, float(steady.dot(lot.points - a, inward).max()))
 
 
 def split(lot: Lot, width: float, depth: float, rng: np.random.Generator, level: int = 0) -> list[Lot]:
@@ -84,11 +91,11 @@ def split(lot: Lot, width: float, depth: float, rng: np.random.Generator, level:
     front = front_of(lot)
     if front is None or level > 12:
         return [lot]
-    across = (lot.points - front.start) @ front.along
-    deep = (lot.points - front.start) @ front.inward
+    across = steady.dot(lot.points - front.start, front.along)
+    deep = steady.dot(lot.points - front.start, front.inward)
     wide, far = float(across.max() - across.min()), float(deep.max() - min(deep.min(), 0))
     middle = (lot.points + np.roll(lot.points, -1, 0)) / 2
-    behind = lot.street & ((middle - front.start) @ front.inward > 0.6 * far)
+    behind = lot.street & (steady.dot(middle - front.start, front.inward) > 0.6 * far)
     if far > 1.6 * depth:
         at = far / 2 if behind.any() and far < 3.0 * depth else depth * rng.uniform(0.95, 1.1)
         point, normal = front.start + front.inward * at, front.inward
@@ -109,7 +116,7 @@ def fronted(lot: Lot) -> Lot:
     """The same lot, its longest side taken for a front where it has none (a yard behind other lots)."""
     if lot.street.any():
         return lot
-    length = np.hypot(*(np.roll(lot.points, -1, 0) - lot.points).T)
+    length = steady.length(np.roll(lot.points, -1, 0) - lot.points)
     return Lot(lot.points, np.arange(len(length)) == int(length.argmax()))
 
 
@@ -132,7 +139,7 @@ def lot_of(block: Block) -> Lot:
 def inset(points: np.ndarray, distance: float) -> np.ndarray:
     """A convex-ish outline moved inward by `distance` metres (mitred, limited)."""
     d = np.roll(points, -1, 0) - points
-    d = d / np.maximum(np.hypot(d[:, 0], d[:, 1]), 1e-9)[:, None]
+    d = d / np.maximum(steady.length(d), 1e-9)[:, None]
     normal = np.stack([-d[:, 1], d[:, 0]], -1)
     joint = normal + np.roll(normal, 1, 0)
     joint /= np.maximum((joint**2).sum(-1, keepdims=True) / 2, 0.5)
