@@ -95,9 +95,15 @@ def stroke(start: Sequence[float], end: Sequence[float], width: float) -> np.nda
 
 
 @lru_cache(maxsize=256)
-def _steps(n: int) -> np.ndarray:
-    """Numbers (n,) from 0 to 1, both included."""
-    return np.linspace(0, 1, n)
+def _even(n: int) -> list[float]:
+    return np.linspace(0, 1, n).tolist()
+
+
+def _steps(length: float, inset: float) -> list[float]:
+    """Shares of a length about 2 m apart, the first and the last `inset` metres from its ends."""
+    length = max(length, 0.1)
+    start = min(inset / length, 0.5)
+    return [start + (1 - 2 * start) * share for share in _even(max(int(length / 2) + 1, 2))]
 
 
 class Draft:
@@ -118,14 +124,14 @@ class Draft:
         self.pad = 24.0
         self.cells = int(np.ceil(size + 2 * self.pad))
         self.taken = np.zeros((self.cells, self.cells), np.uint8)  # 1 m cells, bits TAKEN_*
+        self.cell_bits = self.taken.data.cast("B")  # the same, row after row, quick to read one by one
 
     # Map of what is taken
     def cell(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Row and column of the 1 m cells of points (…, 2), clipped to the map."""
         half, last = self.size / 2 + self.pad, self.cells - 1
-        col = np.minimum(np.maximum(points[..., 0] + half, 0), last).astype(np.intp)
-        row = np.minimum(np.maximum(half - points[..., 1], 0), last).astype(np.intp)
-        return row, col
+        cells = np.minimum(np.maximum(points * FLIP + half, 0), last).astype(np.intp)
+        return cells[..., 1], cells[..., 0]
 
     def free(self, points: np.ndarray, bits: int = 255) -> bool:
         """Whether none of the points lies on something taken."""
@@ -147,17 +153,19 @@ class Draft:
         view |= mask
 
     def room(self, corners: np.ndarray, bits: int = 255, inset: float = 0.4) -> bool:
-        """Whether a rectangle (4, 2) is free, tested on a lattice of about 2 m."""
-        half, last = self.size / 2 + self.pad, self.cells - 1
-        start, u, v = corners[0], corners[1] - corners[0], corners[3] - corners[0]
-        (ue, un), (ve, vn) = u.tolist(), v.tolist()
-        lu, lv = max(math.sqrt(ue * ue + un * un), 0.1), max(math.sqrt(ve * ve + vn * vn), 0.1)
-        u0, v0 = min(inset / lu, 0.5), min(inset / lv, 0.5)
-        along = (u0 + (1 - 2 * u0) * _steps(max(int(lu / 2) + 1, 2)))[:, None, None]
-        across = (v0 + (1 - 2 * v0) * _steps(max(int(lv / 2) + 1, 2)))[:, None]
-        spots = (start * FLIP + half) + along * (u * FLIP) + across * (v * FLIP)  # (nu, nv, 2), metres right and down
-        col, row = np.minimum(np.maximum(spots, 0), last).astype(np.intp).transpose(2, 0, 1)
-        return not (self.taken[row, col] & bits).any()
+        """Whether a rectangle (4, 2) lies on the map and is free, tested on a lattice of about 2 m."""
+        half, cells, cell = self.size / 2 + self.pad, self.cells, self.cell_bits
+        if not self.inside(corners, self.pad - 1):
+            return False
+        (east, north), (east_u, north_u), _, (east_v, north_v) = corners.tolist()
+        ue, un, ve, vn = east_u - east, north_u - north, east_v - east, north_v - north
+        across = _steps(math.sqrt(ve * ve + vn * vn), inset)
+        for u in _steps(math.sqrt(ue * ue + un * un), inset):
+            right, down = east + half + u * ue, half - north - u * un
+            for v in across:
+                if cell[int(down - v * vn) * cells + int(right + v * ve)] & bits:
+                    return False
+        return True
 
     def inside(self, points: np.ndarray, margin: float = 0.0) -> bool:
         """Whether all points are inside the world's square, widened by `margin`."""

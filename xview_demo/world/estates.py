@@ -28,7 +28,7 @@ def slabs(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
             slab(draft, rng, one_of(rng, styles), place, max(c.levels, 3) * rng.uniform(0.8, 1.4))
         elif k % 2 == 0:
             small = turned(spot, along, 14.0, 9.0)
-            if draft.room(small) and surrounds(lot.points, small):
+            if surrounds(lot.points, small) and draft.room(small):
                 bays(draft, small, rng)
     plant(draft, rng, clear(draft, scatter(inset(lot.points, 2), 11, rng, 0.8), 2.2), 2, 5)
 
