@@ -22,7 +22,7 @@ from .draft import LAND, PLOT, TAKEN_OTHER, TAKEN_WATER, Draft, Pattern
 from .estates import carpark, green, industrial, retail, school, slabs, square
 from .lots import church_lot, home, homestead, ribbon_lots
 from .nature import clear, field, meadow, park, plant, waste, wood
-from .parcels import Lot, area_of, halves, inset, lot_of, one_of, pieces_of, scatter, split, surrounds
+from .parcels import Lot, Vector, area_of, halves, inset, lot_of, one_of, pieces_of, scatter, split, surrounds
 from .roads import Network
 from .streets import Block
 
@@ -84,11 +84,18 @@ def quarters(block: Block, rng: np.random.Generator) -> list[Lot]:
         if lot.area < rng.uniform(25000, 90000):
             out.append(lot)
             continue
-        centred = lot.points - lot.points.mean(0)
-        normal = np.linalg.svd(centred, full_matrices=False)[2][0]
-        at = lot.points.mean(0) + rng.normal(0, 10, 2)
-        todo.extend(halves(lot, at.tolist(), normal.tolist()))
+        middle = lot.points.mean(0)
+        at = middle + rng.normal(0, 10, 2)
+        todo.extend(halves(lot, at.tolist(), _long_axis(lot.points - middle)))
     return [lot for lot in out if lot.area > 200]
+
+
+def _long_axis(vectors: np.ndarray) -> Vector:
+    """The unit direction along which vectors (n, 2) from their middle spread most."""
+    x, y = vectors.T
+    turn = 0.5 * steady.atan2(2 * (x * y).sum(), (x * x).sum() - (y * y).sum())
+    east, north = steady.bearing(turn).tolist()
+    return east, north
 
 
 def _claim_water(draft: Draft) -> None:
