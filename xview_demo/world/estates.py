@@ -154,7 +154,7 @@ def school(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     for scale in (1.0, 0.75, 0.5, 0.35):
         pitch = turned(pitch_at, front.along, 40 * scale, 25 * scale)
         if surrounds(lot.points, pitch) and draft.room(pitch):
-            angle = float(np.arctan2(front.along[1], front.along[0]))
+            angle = float(steady.atan2(front.along[1], front.along[0]))
             draft.area(YARD, "lawn", pitch, pattern=Pattern(angle, 11.0, 12.0))
             ring = inset(pitch, 2)
             draft.line("white", 0.12, np.concatenate([ring, ring[:1]]))

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import shapely
 
+from . import steady
 from .biome import STYLES, Style, pick
 from .buildings import Place, barn, church, fits, garage, house, local, patch, shed
 from .draft import BASIN, LAND, TAKEN_OTHER, YARD, Draft, Pattern, stroke, turned
@@ -16,7 +17,7 @@ from .streets import Path
 
 def heading_of(direction: Vector) -> float:
     """Degrees clockwise from north."""
-    return float(np.degrees(np.arctan2(direction[0], direction[1])) % 360)
+    return math.degrees(float(steady.atan2(direction[0], direction[1]))) % 360
 
 
 def ribbon_lots(draft: Draft, network: Network, rng: np.random.Generator) -> list[Lot]:

@@ -14,8 +14,7 @@ BROADLEAF, CONIFER, PALM, SHRUB = (MATERIAL_ID[k] for k in ("broadleaf", "conife
 # radius of a shrub
 _RANGES = np.array([(1.6, 2.6), (0.5, 1.3), (4, 6.2), (2.0, 2.9), (5, 13), (1.0, 1.7)])
 _LOWEST, _SPAN = _RANGES[:, :1], _RANGES[:, 1:] - _RANGES[:, :1]
-_EIGHTHS = np.arange(8) * np.pi / 4
-AROUND = np.concatenate([np.zeros((1, 2)), np.stack([np.cos(_EIGHTHS), np.sin(_EIGHTHS)], -1)])  # here, and all around
+AROUND = np.concatenate([np.zeros((1, 2)), steady.bearing(np.arange(8) * np.pi / 4)])  # here, and eight directions
 CROPS = {"crop_green": 0.3, "crop_yellow": 0.2, "crop_young": 0.16, "stubble": 0.1, "ploughed": 0.12, "meadow": 0.12}
 
 
@@ -60,7 +59,7 @@ def wood(draft: Draft, points: np.ndarray, rng: np.random.Generator, spacing: fl
     draft.area(LAND, "meadow" if rng.random() < 0.85 else "soil", points, pattern=Pattern(shift=-34))
     spacing = spacing or float(rng.uniform(4.6, 6.6))
     spots = scatter(points, spacing, rng)
-    wave = np.sin(spots[:, 0] / 37 + rng.uniform(0, 6)) + np.sin(spots[:, 1] / 29 + rng.uniform(0, 6))
+    wave = steady.sin(spots[:, 0] / 37 + rng.uniform(0, 6)) + steady.sin(spots[:, 1] / 29 + rng.uniform(0, 6))
     density = np.minimum(np.maximum(rng.uniform(0.9, 1.4) + 0.35 * wave, 0.1), 1)
     spots = clear(draft, spots[rng.random(len(spots)) < density], 2.2)
     conifers = min(max(draft.character.conifers + rng.normal(0, 0.25), 0), 1)
@@ -119,7 +118,7 @@ def field(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> None:
 def _crop(draft: Draft, points: np.ndarray, along: np.ndarray, across: np.ndarray, rng: np.random.Generator) -> None:
     crop = pick(rng, CROPS)
     normal = across if rng.random() < 0.85 else along
-    angle = float(np.arctan2(normal[1], normal[0]))
+    angle = float(steady.atan2(normal[1], normal[0]))
     strength, spacing = rng.uniform(6, 24), one_of(rng, (1.6, 2.2, 3.0, 4.5))
     tram = one_of(rng, (0.0, 12.0, 18.0, 24.0)) if crop.startswith("crop") or crop == "stubble" else 0.0
     shift = rng.uniform(-14, 14)
@@ -154,12 +153,13 @@ def park(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> None:
     middle, reach = (lo + hi) / 2, float(steady.length(hi - lo) / 2)
     for k in range(int(rng.integers(2, 4))):
         angle = rng.uniform(0, np.pi) + k
-        way = np.array([np.cos(angle), np.sin(angle)]) * reach
+        way = steady.bearing(angle) * reach
         path = curve(rng, middle - way, middle + way, 0.05, 6.0)
         path = path[contains(points, path)]
         if len(path) > 3:
             draft.area(YARD, "paving" if rng.random() < 0.5 else "gravel", ribbon(path, 2.2))
-            headings = np.degrees(np.arctan2(*(path[1:] - path[:-1]).T))
+            east, north = (path[1:] - path[:-1]).T
+            headings = np.degrees(steady.atan2(east, north))
             draft.viewpoints.append(np.column_stack([path[:-1], headings % 360])[::3])
             draft.claim([ribbon(path, 2.6)], 8)
     if rng.random() < 0.4 and reach > 45:
@@ -169,7 +169,7 @@ def park(draft: Draft, points: np.ndarray, rng: np.random.Generator) -> None:
             draft.area(WATER, "river", pond)
             draft.claim([pond], TAKEN_WATER)
     spots = scatter(points, rng.uniform(8, 15), rng, 0.9)
-    wave = np.sin(spots[:, 0] / 19 + rng.uniform(0, 6)) + np.sin(spots[:, 1] / 23 + rng.uniform(0, 6))
+    wave = steady.sin(spots[:, 0] / 19 + rng.uniform(0, 6)) + steady.sin(spots[:, 1] / 23 + rng.uniform(0, 6))
     spots = spots[wave > rng.uniform(-1.2, 0.4)]
     plant(draft, rng, clear(draft, spots, 2.0), 2.2, 5.2, shrubs=0.12)
 
