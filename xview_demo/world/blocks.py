@@ -1,14 +1,15 @@
 """What fills the blocks between the streets: one function per land use."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
+from . import steady
 from .biome import pick
 from .buildings import (
     SOLID,
     Place,
-    any_style,
     city_house,
     fits,
     local,
@@ -21,7 +22,7 @@ from .draft import LAND, PLOT, TAKEN_OTHER, TAKEN_WATER, Draft, Pattern
 from .estates import carpark, green, industrial, retail, school, slabs, square
 from .lots import church_lot, home, homestead, ribbon_lots
 from .nature import clear, field, meadow, park, plant, waste, wood
-from .parcels import Lot, area_of, clip, contains, front_of, inset, lot_of, pieces_of, scatter, split
+from .parcels import Lot, Vector, area_of, halves, inset, lot_of, one_of, pieces_of, scatter, split, surrounds
 from .roads import Network
 from .streets import Block
 
@@ -43,7 +44,7 @@ def fill_blocks(draft: Draft, network: Network, blocks: list[Block], rng: np.ran
     mark = len(draft.areas)
     styles = neighbourhood(rng, c.houses)
     if len(lots) > 12:
-        middle = int(np.argmin([np.hypot(*(lot.points.mean(0) - network.centre)) for lot in lots]))
+        middle = int(np.argmin([steady.length(lot.points.mean(0) - network.centre) for lot in lots]))
         church_lot(draft, lots.pop(middle), rng)
     for lot in lots:
         homestead(draft, lot, rng, styles if rng.random() < 0.7 else neighbourhood(rng, c.houses))
@@ -51,7 +52,7 @@ def fill_blocks(draft: Draft, network: Network, blocks: list[Block], rng: np.ran
     for area in draft.areas[mark:]:
         area.layer = max(area.layer, PLOT)
     for block in blocks:
-        distance = float(np.hypot(*(block.points.mean(0) - network.centre)))
+        distance = float(steady.length(block.points.mean(0) - network.centre))
         if c.edge_uses and distance > c.core:
             use = pick(rng, c.edge_uses)
         else:
@@ -80,14 +81,21 @@ def quarters(block: Block, rng: np.random.Generator) -> list[Lot]:
     todo, out = [lot_of(block)], []
     while todo:
         lot = todo.pop()
-        if area_of(lot.points) < rng.uniform(25000, 90000):
+        if lot.area < rng.uniform(25000, 90000):
             out.append(lot)
             continue
-        centred = lot.points - lot.points.mean(0)
-        normal = np.linalg.svd(centred, full_matrices=False)[2][0]
-        at = lot.points.mean(0) + rng.normal(0, 10, 2)
-        todo.extend(piece for piece in (clip(lot, at, normal), clip(lot, at, -normal)) if piece is not None)
-    return [lot for lot in out if area_of(lot.points) > 200]
+        middle = lot.points.mean(0)
+        at = middle + rng.normal(0, 10, 2)
+        todo.extend(halves(lot, at.tolist(), _long_axis(lot.points - middle)))
+    return [lot for lot in out if lot.area > 200]
+
+
+def _long_axis(vectors: np.ndarray) -> Vector:
+    """The unit direction along which vectors (n, 2) from their middle spread most."""
+    x, y = vectors.T
+    turn = 0.5 * steady.atan2(2 * (x * y).sum(), (x * x).sum() - (y * y).sum())
+    east, north = steady.bearing(turn).tolist()
+    return east, north
 
 
 def _claim_water(draft: Draft) -> None:
@@ -105,7 +113,7 @@ def detached(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     styles = neighbourhood(rng, c.houses)
     width, depth = c.lot_width * rng.uniform(0.85, 1.2), c.lot_depth * rng.uniform(0.9, 1.15)
     for piece in split(lot, width, depth, rng):
-        if area_of(piece.points) > 2.6 * width * depth and front_of(piece) is None:
+        if piece.area > 2.6 * width * depth and piece.front is None:
             inner = {"waste": 1.0} if "waste" in c.uses else {"park": 0.4, "wood": 0.35, "meadow": 0.25}
             FILLERS[pick(rng, inner)](draft, piece, rng)
         else:
@@ -117,16 +125,13 @@ def march(
     setback: float, build: Callable[[Place], None], gap: float = 0.0,
 ) -> None:  # fmt: skip
     """Closed rows along every street side: call `build(place)` unit by unit where there is room."""
-    n = len(lot.points)
-    for i in range(n):
-        if not lot.street[i]:
+    for a, b, street in zip(lot.corners, lot.corners[1:] + lot.corners[:1], lot.street.tolist(), strict=True):
+        east, north = b[0] - a[0], b[1] - a[1]
+        length = math.sqrt(east * east + north * north)
+        if not street or length < unit[0]:
             continue
-        a, b = lot.points[i], lot.points[(i + 1) % n]
-        length = float(np.hypot(*(b - a)))
-        if length < unit[0]:
-            continue
-        t = (b - a) / length
-        inward = np.array([-t[1], t[0]])
+        cos, sin = east / length, north / length
+        line: Place = (a[0], a[1], cos, sin, 0.0, 0.0)
         deep = rng.uniform(*depth)
         u = 0.0
         while u < length - unit[0] * 0.9:
@@ -135,8 +140,8 @@ def march(
                 wide = length - u
             wide = min(wide, unit[1] * 1.4)
             own = deep + rng.normal(0, 0.4)
-            spot = a + t * (u + wide / 2) + inward * (setback + own / 2)
-            place = (spot[0], spot[1], t[0], t[1], wide / 2, own / 2)
+            spot = local(line, u + wide / 2, setback + own / 2)
+            place = (*spot, cos, sin, wide / 2, own / 2)
             if fits(draft, place, None, inset=min(1.3, wide / 3)):
                 build(place)
                 u += wide
@@ -154,10 +159,10 @@ def terrace(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     width = c.lot_width * rng.uniform(0.9, 1.15)
     setback = c.setback * rng.uniform(0.7, 1.3)
     levels = c.storeys + rng.normal(0, 0.2)
-    front = front_of(lot)
+    front = lot.front
     spare = (front.depth if front else 60.0) / 2 - setback - c.lot_depth
     alley = 2.2 if spare > 9 and rng.random() < 0.4 else 0.0
-    rear = float(np.clip(spare - alley, 4, 26))
+    rear = min(max(spare - alley, 4.0), 26.0)
 
     def build(place: Place) -> None:
         city_house(draft, rng, style, place, levels, 0.04)
@@ -165,7 +170,7 @@ def terrace(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
 
     if spare > 30:
         inner = inset(lot.points, setback + c.lot_depth + rear + 1)
-        if area_of(inner) > 400 and contains(lot.points, inner).all():
+        if area_of(inner) > 400 and surrounds(lot.points, inner):
             park(draft, inner, rng)
     march(draft, lot, rng, (width * 0.92, width * 1.08), (c.lot_depth * 0.85, c.lot_depth * 1.1), setback, build, 0.03)
 
@@ -188,7 +193,7 @@ def _yards(draft: Draft, rng: np.random.Generator, place: Place, setback: float,
             draft.strip("hedge" if rng.random() < c.hedges else "wall", rng.uniform(0.6, 1.2), 0.4, edge)
     if rear > 7 and rng.random() < 0.3:
         spot = local(place, rng.uniform(-0.3, 0.3) * hl, hw + rear - 2.5)
-        box = (spot[0], spot[1], place[2], place[3], rng.uniform(1.2, 2.8), rng.uniform(1.0, 2.4))
+        box = (*spot, *place[2:4], rng.uniform(1.2, 2.8), rng.uniform(1.0, 2.4))
         if fits(draft, box, None):
             shed(draft, rng, box)
     n = int(rng.poisson(c.garden_trees * rear / 12))
@@ -211,19 +216,19 @@ def perimeter(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     levels = c.levels * rng.uniform(0.8, 1.2)
 
     def build(place: Place) -> None:
-        city_house(draft, rng, any_style(rng, styles), place, max(2, levels + rng.normal(0, 1.0)), 0.45)
+        city_house(draft, rng, one_of(rng, styles), place, max(2, levels + rng.normal(0, 1.0)), 0.45)
 
-    march(draft, lot, rng, (11, 30), (12, 19), rng.choice([0.0, 0.0, 1.5]), build, 0.06)
+    march(draft, lot, rng, (11, 30), (12, 19), one_of(rng, (0.0, 0.0, 1.5)), build, 0.06)
     court = inset(lot.points, 20)
-    if area_of(court) < 120 or not contains(lot.points, court).all():
+    if area_of(court) < 120 or not surrounds(lot.points, court):
         return
     packed = rng.random() < 0.6
-    for spot in scatter(court, rng.uniform(10, 15) if packed else rng.uniform(16, 28), rng, 0.25)[:60]:
-        turn = lot.points[1] - lot.points[0]
-        turn = turn / max(np.hypot(*turn), 1e-9)
-        box = (spot[0], spot[1], turn[0], turn[1], rng.uniform(3, 9), rng.uniform(3, 6.5))
+    side = lot.points[1] - lot.points[0]
+    turn = (side / max(steady.length(side), 1e-9)).tolist()
+    for spot in scatter(court, rng.uniform(10, 15) if packed else rng.uniform(16, 28), rng, 0.25)[:60].tolist():
+        box = (*spot, *turn, rng.uniform(3, 9), rng.uniform(3, 6.5))
         if rng.random() < (0.85 if packed else 0.4) and fits(draft, box, lot.points):
-            city_house(draft, rng, any_style(rng, styles), box, rng.uniform(1, max(levels * 0.6, 1.1)), 0.0, rear=False)
+            city_house(draft, rng, one_of(rng, styles), box, rng.uniform(1, max(levels * 0.6, 1.1)), 0.0, rear=False)
     plant(draft, rng, clear(draft, scatter(court, 9, rng), 2.0)[:: int(rng.integers(1, 5))], 2, 4.5)
 
 
@@ -232,22 +237,21 @@ def towers(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     c = draft.character
     draft.area(LAND, "paving" if rng.random() < 0.7 else "concrete", lot.points)
     for piece in pieces_of(lot, rng.uniform(32, 60), rng.uniform(34, 55), rng):
-        front = front_of(piece)
+        front = piece.front
         if front is None:
             park(draft, piece.points, rng)
             continue
         for scale in (1.0, 0.85, 0.7, 0.5):
             wide, deep = front.length * scale - 2, min(front.depth, 55) * scale - 2
-            spot = front.start + front.along * front.length / 2 + front.inward * (1 + deep / 2)
-            place = (spot[0], spot[1], front.along[0], front.along[1], wide / 2, deep / 2)
+            place = (*front.spot(front.length / 2, 1 + deep / 2), *front.along, wide / 2, deep / 2)
             if min(wide, deep) > 11 and fits(draft, place, piece.points, -0.5):
                 height = c.tower * rng.uniform(0.5, 1.35)
                 if rng.random() < 0.25:
                     city_house(
-                        draft, rng, any_style(rng, neighbourhood(rng, c.city)), place, c.levels * 1.4, 0.5, rear=False
+                        draft, rng, one_of(rng, neighbourhood(rng, c.city)), place, c.levels * 1.4, 0.5, rear=False
                     )
                 else:
-                    tower(draft, rng, any_style(rng, neighbourhood(rng, c.city)), place, height, rng.uniform(5, 16))
+                    tower(draft, rng, one_of(rng, neighbourhood(rng, c.city)), place, height, rng.uniform(5, 16))
                 break
     plant(draft, rng, clear(draft, scatter(inset(lot.points, 2), 9, rng), 1.8), 1.5, 3.2)
 

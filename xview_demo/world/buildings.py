@@ -4,7 +4,7 @@ import numpy as np
 
 from .biome import STYLES, Style, Weights, pick
 from .draft import TAKEN_BUILDING, TAKEN_ROAD, TAKEN_WATER, Draft, look_of, rectangle
-from .parcels import contains
+from .parcels import Vector, one_of, surrounds
 
 Place = tuple[float, float, float, float, float, float]  # east, north, cos, sin, half length, half width
 SOLID = TAKEN_ROAD | TAKEN_WATER | TAKEN_BUILDING
@@ -16,22 +16,15 @@ def neighbourhood(rng: np.random.Generator, weights: Weights) -> list[Style]:
     return [first] * 4 + [STYLES[pick(rng, weights)]]
 
 
-def any_style(rng: np.random.Generator, styles: list[Style]) -> Style:
-    """One of them."""
-    return styles[int(rng.integers(len(styles)))]
-
-
-def local(place: Place, u: float, v: float) -> np.ndarray:
+def local(place: Place, u: float, v: float) -> Vector:
     """The point at (u, v) of a building's own frame."""
     east, north, cos, sin, _, _ = place
-    return np.array([east + cos * u - sin * v, north + sin * u + cos * v])
+    return east + cos * u - sin * v, north + sin * u + cos * v
 
 
 def patch(place: Place, u0: float, u1: float, v0: float, v1: float) -> np.ndarray:
     """The rectangle (4, 2) between two values of u and of v in a building's own frame."""
-    u, v = np.array([u0, u1, u1, u0]), np.array([v0, v0, v1, v1])
-    east, north, cos, sin, _, _ = place
-    return np.stack([east + cos * u - sin * v, north + sin * u + cos * v], -1)
+    return np.array([local(place, u, v) for u, v in ((u0, v0), (u1, v0), (u1, v1), (u0, v1))])
 
 
 def fits(draft: Draft, place: Place, outline: np.ndarray | None, margin: float = 0.6, inset: float = 0.4) -> bool:
@@ -42,7 +35,7 @@ def fits(draft: Draft, place: Place, outline: np.ndarray | None, margin: float =
     if outline is None:
         return True
     wide = rectangle(*place[:4], place[4] + margin, place[5] + margin)
-    return bool(contains(outline, wide).all())
+    return surrounds(outline, wide)
 
 
 def house(
@@ -58,19 +51,20 @@ def house(
     eave = draft.building(rng, look, place, height, roof=roof, rise=rise)
     if rng.random() < 0.5:  # an L
         wing_half = min(hl, hw) * rng.uniform(0.5, 0.72)
-        u = (hl - wing_half) * rng.choice([-1, 1])
+        u = (hl - wing_half) * one_of(rng, (-1, 1))
         out = rng.uniform(1.2, 4.5)
         side = -1 if rng.random() < 0.6 else 1
         centre = local(place, u, side * (hw + out) / 2)
-        wing = (centre[0], centre[1], -sin, cos, (hw + out) / 2, wing_half)
-        if contains(outline, rectangle(*wing)).all() and draft.room(rectangle(*wing), TAKEN_ROAD | TAKEN_WATER):
+        wing = (*centre, -sin, cos, (hw + out) / 2, wing_half)
+        corners = rectangle(*wing)
+        if surrounds(outline, corners) and draft.room(corners, TAKEN_ROAD | TAKEN_WATER):
             low = height if rng.random() < 0.6 or storeys == 1 else height - float(look["storey"])
             draft.building(rng, look, wing, low, roof=min(roof, 1), rise=float(look["pitch"]) * wing_half)
     if roof and rng.random() < 0.55:
         u, v = rng.uniform(-0.7, 0.7) * hl, rng.uniform(-0.3, 0.3) * hw
         spot = local(place, u, v)
         chimney = {**look, "roof": [0.25, 0.23, 0.22], "wall": [0.42, 0.26, 0.2]}
-        draft.building(rng, chimney, (spot[0], spot[1], cos, sin, 0.45, 0.45), rise + 0.9, lift=eave,
+        draft.building(rng, chimney, (*spot, cos, sin, 0.45, 0.45), rise + 0.9, lift=eave,
                        roof_material="roof_equipment", claim=False)  # fmt: skip
 
 
@@ -99,7 +93,7 @@ def equipment(draft: Draft, rng: np.random.Generator, place: Place, eave: float,
         tone = float(rng.uniform(0.3, 0.8))
         draft.building(
             rng, {**look, "roof": [tone, tone, tone], "wall": [tone * 0.8] * 3, "window": [0.05, 0.05, 0.5]},
-            (spot[0], spot[1], place[2], place[3], hl, hw), rng.uniform(0.6, 3.0), lift=eave,
+            (*spot, *place[2:4], hl, hw), rng.uniform(0.6, 3.0), lift=eave,
             roof_material="roof_equipment", claim=False,
         )  # fmt: skip
 
@@ -124,8 +118,8 @@ def city_house(
         equipment(draft, rng, place, eave, int(rng.poisson(place[4] * place[5] / 45)))
     if rear and rng.random() < 0.45:
         hl, hw = place[4] * rng.uniform(0.35, 0.6), rng.uniform(1.5, 3.5)
-        spot = local(place, (place[4] - hl) * rng.choice([-1, 1]), place[5] + hw)
-        wing = (spot[0], spot[1], place[2], place[3], hl, hw)
+        spot = local(place, (place[4] - hl) * one_of(rng, (-1, 1)), place[5] + hw)
+        wing = (*spot, *place[2:4], hl, hw)
         if fits(draft, wing, None, inset=1.2):
             draft.building(rng, look, wing, height * rng.uniform(0.4, 0.95))
 
@@ -138,7 +132,7 @@ def tower(draft: Draft, rng: np.random.Generator, style: Style, place: Place, he
     equipment(draft, rng, place, eave, int(rng.integers(0, 4)))
     hl, hw = place[4] * rng.uniform(0.5, 0.85), place[5] * rng.uniform(0.5, 0.85)
     spot = local(place, rng.uniform(-1, 1) * (place[4] - hl) * 0.8, rng.uniform(-1, 1) * (place[5] - hw) * 0.8)
-    shaft = (spot[0], spot[1], place[2], place[3], hl, hw)
+    shaft = (*spot, *place[2:4], hl, hw)
     top = draft.building(rng, look, shaft, height - podium, lift=eave, claim=False)
     if rng.random() < 0.4:
         upper = (*shaft[:4], hl * rng.uniform(0.5, 0.85), hw * rng.uniform(0.5, 0.85))
@@ -159,15 +153,15 @@ def warehouse(draft: Draft, rng: np.random.Generator, style: Style, place: Place
     """A hall, sometimes with an office at its front and skylights."""
     look = look_of(rng, style)
     roof = int(look["roof_type"])
-    rise = float(np.clip(look["pitch"] * min(place[4], place[5]), 0.5, 3.5))
+    rise = min(max(look["pitch"] * min(place[4], place[5]), 0.5), 3.5)
     eave = draft.building(rng, look, place, height, roof=roof, rise=rise, ground_floor=2,
                           roof_material="roof_metal" if rng.random() < 0.7 else "roof_flat")  # fmt: skip
     if roof == 0:
         equipment(draft, rng, place, eave, int(rng.poisson(place[4] * place[5] / 180)))
     if rng.random() < 0.6:
         hl, hw = place[4] * rng.uniform(0.15, 0.4), rng.uniform(3, 6)
-        spot = local(place, (place[4] - hl) * rng.choice([-1, 1]), -place[5] - hw)
-        office = (spot[0], spot[1], place[2], place[3], hl, hw)
+        spot = local(place, (place[4] - hl) * one_of(rng, (-1, 1)), -place[5] - hw)
+        office = (*spot, *place[2:4], hl, hw)
         if fits(draft, office, None):
             draft.building(rng, look_of(rng, STYLES["modern"]), office, rng.uniform(3.5, 8))
 
@@ -186,7 +180,7 @@ def barn(draft: Draft, rng: np.random.Generator, place: Place) -> None:
     )
     if rng.random() < 0.3:
         spot = local(place, place[4] + 3, rng.uniform(-1, 1) * place[5] * 0.5)
-        silo = (spot[0], spot[1], place[2], place[3], 1.8, 1.8)
+        silo = (*spot, *place[2:4], 1.8, 1.8)
         if fits(draft, silo, None):
             draft.building(rng, look_of(rng, STYLES["shed"]), silo, rng.uniform(7, 14), roof=2, rise=1.4)
 
@@ -198,7 +192,5 @@ def church(draft: Draft, rng: np.random.Generator, style: Style, place: Place) -
     eave = draft.building(rng, look, place, 7.5, roof=1, rise=hw * 1.1)
     half = hw * 0.55
     spot = local(place, -hl - half * 0.7, 0)
-    draft.building(
-        rng, look, (spot[0], spot[1], cos, sin, half, half), rng.uniform(14, 22), roof=2, rise=rng.uniform(5, 14)
-    )
+    draft.building(rng, look, (*spot, cos, sin, half, half), rng.uniform(14, 22), roof=2, rise=rng.uniform(5, 14))
     assert eave > 0

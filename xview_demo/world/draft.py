@@ -1,6 +1,7 @@
 """The plan while it grows: layered areas, strips, paint, buildings, trees, cars, and a map of what is taken."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,7 @@ LAND, PLOT, BEACH, RAILWAY, YARD, WATER, BASIN, WALK, VERGE, ROAD, ISLAND = rang
 TAKEN_ROAD, TAKEN_WATER, TAKEN_BUILDING, TAKEN_OTHER = 1, 2, 4, 8
 
 
+FLIP = np.array([1.0, -1.0])  # from north up to rows down
 Look = dict[str, Any]  # the appearance of one building, see `look_of`
 
 
@@ -79,16 +81,29 @@ def rectangles(rows: np.ndarray) -> np.ndarray:
     return np.stack([centre - u - v, centre + u - v, centre + u + v, centre - u + v], 1)
 
 
-def turned(spot: np.ndarray, along: np.ndarray, half_length: float, half_width: float) -> np.ndarray:
+def turned(spot: Sequence[float], along: Sequence[float], half_length: float, half_width: float) -> np.ndarray:
     """`rectangle` around a point, u along the unit vector `along`."""
     return rectangle(float(spot[0]), float(spot[1]), float(along[0]), float(along[1]), half_length, half_width)
 
 
-@lru_cache(maxsize=4096)
-def _lattice(nu: int, nv: int) -> np.ndarray:
-    """Points (nu · nv, 2) of a regular lattice over the unit square, its border included."""
-    u, v = np.meshgrid(np.linspace(0, 1, nu), np.linspace(0, 1, nv), indexing="ij")
-    return np.stack([u.ravel(), v.ravel()], -1)
+def stroke(start: Sequence[float], end: Sequence[float], width: float) -> np.ndarray:
+    """The outline (4, 2) of a straight line of the given width; `terrain.ribbon` draws bent ones."""
+    (e0, n0), (e1, n1) = start, end
+    length = max(math.sqrt((e1 - e0) * (e1 - e0) + (n1 - n0) * (n1 - n0)), 1e-9)
+    x, y = -((n1 - n0) / length) * (width / 2), (e1 - e0) / length * (width / 2)
+    return np.array([[e0 + x, n0 + y], [e1 + x, n1 + y], [e1 - x, n1 - y], [e0 - x, n0 - y]])
+
+
+@lru_cache(maxsize=256)
+def _even(n: int) -> list[float]:
+    return np.linspace(0, 1, n).tolist()
+
+
+def _steps(length: float, inset: float) -> list[float]:
+    """Shares of a length about 2 m apart, the first and the last `inset` metres from its ends."""
+    length = max(length, 0.1)
+    start = min(inset / length, 0.5)
+    return [start + (1 - 2 * start) * share for share in _even(max(int(length / 2) + 1, 2))]
 
 
 class Draft:
@@ -109,14 +124,14 @@ class Draft:
         self.pad = 24.0
         self.cells = int(np.ceil(size + 2 * self.pad))
         self.taken = np.zeros((self.cells, self.cells), np.uint8)  # 1 m cells, bits TAKEN_*
+        self.cell_bits = self.taken.data.cast("B")  # the same, row after row, quick to read one by one
 
     # Map of what is taken
     def cell(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Row and column of the 1 m cells of points (…, 2), clipped to the map."""
         half, last = self.size / 2 + self.pad, self.cells - 1
-        col = np.minimum(np.maximum(points[..., 0] + half, 0), last).astype(np.intp)
-        row = np.minimum(np.maximum(half - points[..., 1], 0), last).astype(np.intp)
-        return row, col
+        cells = np.minimum(np.maximum(points * FLIP + half, 0), last).astype(np.intp)
+        return cells[..., 1], cells[..., 0]
 
     def free(self, points: np.ndarray, bits: int = 255) -> bool:
         """Whether none of the points lies on something taken."""
@@ -126,31 +141,35 @@ class Draft:
     def claim(self, rings: list[np.ndarray], bit: int) -> None:
         """Mark polygons (outer rings and holes, even-odd) as taken."""
         half = self.size / 2 + self.pad
-        pixels = [np.round((np.stack([r[:, 0] + half, half - r[:, 1]], -1) - 0.5) * 16).astype(np.int32) for r in rings]
-        lo = np.maximum(np.min([p.min(0) for p in pixels], 0) // 16 - 1, 0)
-        hi = np.minimum(np.max([p.max(0) for p in pixels], 0) // 16 + 2, self.cells)
-        if (hi <= lo).any():
+        pixels = [np.rint((ring * FLIP + half - 0.5) * 16).astype(np.int32) for ring in rings]
+        x, y, wide, high = cv2.boundingRect(np.concatenate(pixels))
+        left, right = max(x // 16 - 1, 0), min((x + wide - 1) // 16 + 2, self.cells)
+        top, bottom = max(y // 16 - 1, 0), min((y + high - 1) // 16 + 2, self.cells)
+        if right <= left or bottom <= top:
             return
-        view = self.taken[lo[1] : hi[1], lo[0] : hi[0]]
+        view = self.taken[top:bottom, left:right]
         mask = np.zeros(view.shape, np.uint8)
-        cv2.fillPoly(mask, [p - (lo * 16).astype(np.int32) for p in pixels], bit, shift=4)
+        cv2.fillPoly(mask, pixels, bit, shift=4, offset=(-16 * left, -16 * top))
         view |= mask
 
     def room(self, corners: np.ndarray, bits: int = 255, inset: float = 0.4) -> bool:
-        """Whether a rectangle (4, 2) is free, tested on a lattice of about 2 m."""
-        a, b, d = corners[0], corners[1] - corners[0], corners[3] - corners[0]
-        lu, lv = max(math.hypot(*b), 0.1), max(math.hypot(*d), 0.1)
-        u0, v0 = min(inset / lu, 0.5), min(inset / lv, 0.5)
-        lattice = _lattice(max(int(lu / 2) + 1, 2), max(int(lv / 2) + 1, 2))
-        u, v = u0 + (1 - 2 * u0) * lattice[:, 0], v0 + (1 - 2 * v0) * lattice[:, 1]
-        half, last = self.size / 2 + self.pad, self.cells - 1
-        col = np.minimum(np.maximum((a[0] + half) + u * b[0] + v * d[0], 0), last).astype(np.intp)
-        row = np.minimum(np.maximum((half - a[1]) - u * b[1] - v * d[1], 0), last).astype(np.intp)
-        return not (self.taken[row, col] & bits).any()
+        """Whether a rectangle (4, 2) lies on the map and is free, tested on a lattice of about 2 m."""
+        half, cells, cell = self.size / 2 + self.pad, self.cells, self.cell_bits
+        if not self.inside(corners, self.pad - 1):
+            return False
+        (east, north), (east_u, north_u), _, (east_v, north_v) = corners.tolist()
+        ue, un, ve, vn = east_u - east, north_u - north, east_v - east, north_v - north
+        across = _steps(math.sqrt(ve * ve + vn * vn), inset)
+        for u in _steps(math.sqrt(ue * ue + un * un), inset):
+            right, down = east + half + u * ue, half - north - u * un
+            for v in across:
+                if cell[int(down - v * vn) * cells + int(right + v * ve)] & bits:
+                    return False
+        return True
 
     def inside(self, points: np.ndarray, margin: float = 0.0) -> bool:
         """Whether all points are inside the world's square, widened by `margin`."""
-        return bool((np.abs(points) <= self.size / 2 + margin).all())
+        return bool(np.abs(points).max() <= self.size / 2 + margin)
 
     # Things
     def area(self, layer: int, material: str, *rings: np.ndarray, pattern: Pattern | None = None) -> None:
@@ -174,8 +193,10 @@ class Draft:
     def plant(self, points: np.ndarray, radius: np.ndarray, height: np.ndarray, kind: np.ndarray | int) -> None:
         """Add trees: crown radius and total height in metres, kind a crown material id."""
         if len(points):
-            columns = [np.broadcast_to(np.asarray(v, float), (len(points),)) for v in (radius, height, kind)]
-            self.trees.append(np.column_stack([points, *columns]))
+            table = np.empty((len(points), 5))
+            table[:, :2] = points
+            table[:, 2], table[:, 3], table[:, 4] = radius, height, kind
+            self.trees.append(table)
 
     def building(
         self, rng: np.random.Generator, look: Look, place: tuple[float, float, float, float, float, float],
@@ -190,9 +211,11 @@ class Draft:
         if roof and hw > hl:
             cos, sin, hl, hw = -sin, cos, hw, hl
         corners = rectangle(east, north, cos, sin, hl, hw)
-        levels = self.terrain.height(np.vstack([corners, [[east, north]]]))
-        base = lift if lift else float(levels.min())
-        eave = base + height if lift else float(levels[-1]) + height
+        if lift:
+            base, eave = lift, lift + height
+        else:
+            levels = self.terrain.height(np.concatenate([corners, [[east, north]]])).tolist()
+            base, eave = min(levels), levels[-1] + height
         self.rows.append(
             [east, north, cos, sin, hl, hw, base, eave, rise if roof else 0.0, roof, look["storey"], look["bay"],
              *look["window"], ground_floor, *look["wall"], *look["trim"], *look["roof"], look["texture"], rng.random()]
@@ -209,8 +232,9 @@ assert len(BUILDING) == 27
 def look_of(rng: np.random.Generator, style: Style, spread: float = 0.05) -> Look:
     """Draw the appearance of one building from a style."""
 
-    draws = rng.normal(size=9).tolist()
-    picks = rng.random(5).tolist()
+    draws = rng.standard_normal(9).tolist()
+    chances = rng.random(11).tolist()
+    picks, shares = chances[:5], chances[5:]
 
     def colour(choices: tuple[tuple[float, float, float], ...], k: int) -> list[float]:
         base = choices[int(picks[k] * len(choices))]
@@ -222,7 +246,6 @@ def look_of(rng: np.random.Generator, style: Style, spread: float = 0.05) -> Loo
     def between(low: float, high: float, share: float) -> float:
         return low + (high - low) * share
 
-    shares = rng.random(6).tolist()
     return {
         "wall": colour(style.walls, 0),
         "roof": colour(style.roofs, 1),

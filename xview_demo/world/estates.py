@@ -2,12 +2,13 @@
 
 import numpy as np
 
+from . import steady
 from .biome import pick
-from .buildings import SOLID, any_style, church, fits, neighbourhood, slab, warehouse
+from .buildings import SOLID, church, fits, neighbourhood, slab, warehouse
 from .draft import LAND, TAKEN_OTHER, YARD, Draft, Pattern, turned
 from .lots import heading_of
 from .nature import clear, park, plant
-from .parcels import Lot, contains, front_of, inset, pieces_of, scatter
+from .parcels import Lot, inset, one_of, pieces_of, scatter, surrounds
 
 
 def slabs(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
@@ -15,19 +16,19 @@ def slabs(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     c = draft.character
     draft.area(LAND, "lawn", lot.points, pattern=Pattern(rng.uniform(0, 3), 3.0, 4.0))
     styles = neighbourhood(rng, {"panel": 1.0, "city_plaster": 0.4, "city_brick": 0.4, "modern": 0.4})
-    front = front_of(lot)
+    front = lot.front
     if front is None:
         return
     turn = rng.random() < 0.5
     along = front.inward if turn else front.along
     long = rng.uniform(16, 32)
-    for k, spot in enumerate(scatter(inset(lot.points, 8), rng.uniform(34, 46), rng, 0.1)):
-        place = (spot[0], spot[1], along[0], along[1], long, rng.uniform(5.5, 7.5))
+    for k, spot in enumerate(scatter(inset(lot.points, 8), rng.uniform(34, 46), rng, 0.1).tolist()):
+        place = (*spot, *along, long, rng.uniform(5.5, 7.5))
         if fits(draft, place, lot.points, 2.5):
-            slab(draft, rng, any_style(rng, styles), place, max(c.levels, 3) * rng.uniform(0.8, 1.4))
+            slab(draft, rng, one_of(rng, styles), place, max(c.levels, 3) * rng.uniform(0.8, 1.4))
         elif k % 2 == 0:
             small = turned(spot, along, 14.0, 9.0)
-            if draft.room(small) and contains(lot.points, small).all():
+            if surrounds(lot.points, small) and draft.room(small):
                 bays(draft, small, rng)
     plant(draft, rng, clear(draft, scatter(inset(lot.points, 2), 11, rng, 0.8), 2.2), 2, 5)
 
@@ -39,7 +40,7 @@ def bays(draft: Draft, corners: np.ndarray, rng: np.random.Generator, full: floa
     draft.area(YARD, "asphalt" if rng.random() < 0.7 else "worn_asphalt", corners)
     draft.claim([corners], TAKEN_OTHER)
     a, u, v = corners[0], corners[1] - corners[0], corners[3] - corners[0]
-    lu, lv = float(np.hypot(*u)), float(np.hypot(*v))
+    lu, lv = float(steady.length(u)), float(steady.length(v))
     u, v = u / lu, v / lv
     heading = heading_of(v)
     strokes, y = [], 0.3
@@ -61,15 +62,15 @@ def carpark(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     draft.area(LAND, "asphalt" if rng.random() < 0.6 else "worn_asphalt", lot.points)
     full = float(rng.uniform(0.1, 0.9))
     for piece in pieces_of(lot, rng.uniform(60, 90), rng.uniform(36, 62), rng):
-        front = front_of(piece)
+        front = piece.front
         if front is None:
             park(draft, piece.points, rng)
             continue
         for scale in (0.96, 0.88, 0.76, 0.6, 0.45):
             wide, deep = front.length * scale, min(front.depth, 90) * scale
-            spot = front.start + front.along * front.length / 2 + front.inward * (1.5 + deep / 2)
+            spot = front.spot(front.length / 2, 1.5 + deep / 2)
             corners = turned(spot, front.along, wide / 2, deep / 2)
-            if contains(piece.points, corners).all() and draft.room(corners):
+            if surrounds(piece.points, corners) and draft.room(corners):
                 bays(draft, corners, rng, full)
                 break
         plant(draft, rng, clear(draft, scatter(inset(piece.points, 1.5), 14, rng), 1.2)[:12], 1.3, 3)
@@ -83,28 +84,24 @@ def industrial(draft: Draft, lot: Lot, rng: np.random.Generator, retail: bool = 
         yard = pick(rng, {"concrete": 0.4, "worn_asphalt": 0.3, "asphalt": 0.2, "gravel": 0.1})
         draft.area(LAND, pick(rng, c.ground), piece.points)
         draft.area(YARD, yard, inset(piece.points, rng.uniform(1.5, 5)))
-        front = front_of(piece)
+        front = piece.front
         if front is None:
             continue
         court = rng.uniform(22, 34) if retail else rng.uniform(9, 22)
         for scale in (1.0, 0.8, 0.6, 0.4):
             wide, deep = (front.length - 14) * scale, (front.depth - court - 8) * scale
-            spot = front.start + front.along * front.length / 2 + front.inward * (court + deep / 2)
-            place = (spot[0], spot[1], front.along[0], front.along[1], wide / 2, deep / 2)
+            spot = front.spot(front.length / 2, court + deep / 2)
+            place = (*spot, *front.along, wide / 2, deep / 2)
             if min(wide, deep) > 10 and fits(draft, place, piece.points, 2.0):
-                warehouse(draft, rng, any_style(rng, styles), place, rng.uniform(5, 13))
+                warehouse(draft, rng, one_of(rng, styles), place, rng.uniform(5, 13))
                 break
-        spot = front.start + front.along * front.length / 2 + front.inward * (court / 2 + 1)
+        spot = front.spot(front.length / 2, court / 2 + 1)
         corners = turned(spot, front.along, front.length * rng.uniform(0.25, 0.42), max(court / 2 - 3, 5.5))
-        if contains(piece.points, corners).all() and draft.room(corners, SOLID):
+        if surrounds(piece.points, corners) and draft.room(corners, SOLID):
             bays(draft, corners, rng)
         for _ in range(int(rng.poisson(1.5))):
-            spot = (
-                front.start
-                + front.along * rng.uniform(8, max(front.length - 8, 9))
-                + front.inward * (front.depth - rng.uniform(5, 9))
-            )
-            box = (spot[0], spot[1], front.along[0], front.along[1], 6.0, 1.25)
+            spot = front.spot(rng.uniform(8, max(front.length - 8, 9)), front.depth - rng.uniform(5, 9))
+            box = (*spot, *front.along, 6.0, 1.25)
             if fits(draft, box, piece.points):
                 draft.parked.append((*spot, heading_of(front.along), 1.0))
         if rng.random() < 0.6:
@@ -121,43 +118,43 @@ def retail(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
 def square(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     """A paved square, perhaps with a church."""
     draft.area(LAND, "paving", lot.points, pattern=Pattern(rng.uniform(0, 3), 2.5, 7.0))
-    middle = lot.points.mean(0)
-    front = front_of(lot)
+    middle = lot.points.mean(0).tolist()
+    front = lot.front
     if front is not None and rng.random() < 0.5:
-        place = (middle[0], middle[1], front.along[0], front.along[1], 14.0, 6.5)
+        place = (*middle, *front.along, 14.0, 6.5)
         if fits(draft, place, lot.points, 4):
-            church(draft, rng, any_style(rng, neighbourhood(rng, {"stone": 1.0, "plaster_tile": 1.0})), place)
+            church(draft, rng, one_of(rng, neighbourhood(rng, {"stone": 1.0, "plaster_tile": 1.0})), place)
     plant(draft, rng, clear(draft, scatter(inset(lot.points, 3), 8, rng, 0.1), 2.0), 2, 3.5)
 
 
 def school(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     """A flat building with a yard, parking and a sports pitch."""
-    front = front_of(lot)
+    front = lot.front
     places = []
     if front is None:
         park(draft, lot.points, rng)
         return
     for scale in (1.0, 0.7, 0.5):
         for inward in (16, 22, 11):
-            spot = front.start + front.along * front.length * 0.5 + front.inward * inward
+            spot = front.spot(front.length * 0.5, inward)
             half = min(front.length * 0.4, 32) * scale
-            places.append((spot[0], spot[1], front.along[0], front.along[1], half, 7.0))
+            places.append((*spot, *front.along, half, 7.0))
     place = next((place for place in places if fits(draft, place, lot.points, 2)), None)
     if place is None:
         park(draft, lot.points, rng)
         return
     draft.area(LAND, "lawn", lot.points)
-    slab(draft, rng, any_style(rng, neighbourhood(rng, {"panel": 1, "modern": 1, "city_brick": 1})), place, 2.2)
-    middle = np.array(place[:2])
-    yard = turned(middle + front.inward * 13, front.along, place[4], 5.0)
-    if contains(lot.points, yard).all() and draft.room(yard):
+    slab(draft, rng, one_of(rng, neighbourhood(rng, {"panel": 1, "modern": 1, "city_brick": 1})), place, 2.2)
+    (east, north), (x, y) = place[:2], front.inward
+    yard = turned((east + x * 13, north + y * 13), front.along, place[4], 5.0)
+    if surrounds(lot.points, yard) and draft.room(yard):
         draft.area(YARD, "asphalt" if rng.random() < 0.5 else "paving", yard)
         draft.claim([yard], TAKEN_OTHER)
-    pitch_at = front.start + front.along * front.length / 2 + front.inward * (front.depth * 0.68)
+    pitch_at = front.spot(front.length / 2, front.depth * 0.68)
     for scale in (1.0, 0.75, 0.5, 0.35):
         pitch = turned(pitch_at, front.along, 40 * scale, 25 * scale)
-        if contains(lot.points, pitch).all() and draft.room(pitch):
-            angle = float(np.arctan2(front.along[1], front.along[0]))
+        if surrounds(lot.points, pitch) and draft.room(pitch):
+            angle = float(steady.atan2(front.along[1], front.along[0]))
             draft.area(YARD, "lawn", pitch, pattern=Pattern(angle, 11.0, 12.0))
             ring = inset(pitch, 2)
             draft.line("white", 0.12, np.concatenate([ring, ring[:1]]))

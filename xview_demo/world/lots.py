@@ -1,21 +1,23 @@
 """Single lots: detached houses with drive, garden and borders, farms, and lots strung along country roads."""
 
+import math
+
 import numpy as np
 import shapely
 
+from . import steady
 from .biome import STYLES, Style, pick
-from .buildings import Place, any_style, barn, church, fits, garage, house, local, patch, shed
-from .draft import BASIN, LAND, TAKEN_OTHER, YARD, Draft, Pattern, turned
+from .buildings import Place, barn, church, fits, garage, house, local, patch, shed
+from .draft import BASIN, LAND, TAKEN_OTHER, YARD, Draft, Pattern, stroke, turned
 from .nature import clear, plant
-from .parcels import Front, Lot, area_of, contains, front_of, inset, scatter
+from .parcels import Front, Lot, Vector, contains, inset, one_of, scatter, surrounds
 from .roads import Network, Road
 from .streets import Path
-from .terrain import ribbon
 
 
-def heading_of(direction: np.ndarray) -> float:
+def heading_of(direction: Vector) -> float:
     """Degrees clockwise from north."""
-    return float(np.degrees(np.arctan2(direction[0], direction[1])) % 360)
+    return math.degrees(float(steady.atan2(direction[0], direction[1]))) % 360
 
 
 def ribbon_lots(draft: Draft, network: Network, rng: np.random.Generator) -> list[Lot]:
@@ -31,7 +33,8 @@ def ribbon_lots(draft: Draft, network: Network, rng: np.random.Generator) -> lis
             s = road.trim[0] + rng.uniform(2, 12)
             while s < path.length - road.trim[1] - 8:
                 width, depth = c.lot_width * rng.uniform(0.7, 1.4), c.lot_depth * rng.uniform(0.7, 1.3)
-                near = float(np.hypot(*(path.at(np.array(s)) - network.centre)))
+                east, north = (path.at(np.array(s)) - network.centre).tolist()
+                near = math.sqrt(east * east + north * north)
                 chance = 0.93 if near < c.core else 0.03 if near < 3 * c.core + 150 else 0.012
                 if rng.random() < chance and s + width < path.length - road.trim[1]:
                     lots_add(draft, path, road, s, width, depth, side, lots, shapes)
@@ -68,7 +71,7 @@ def lots_add(
 def home(draft: Draft, lot: Lot, rng: np.random.Generator, styles: list[Style]) -> None:
     """A detached house with its garden."""
     c = draft.character
-    front = front_of(lot)
+    front = lot.front
     yard = pick(rng, c.yard)
     draft.area(
         LAND,
@@ -80,7 +83,7 @@ def home(draft: Draft, lot: Lot, rng: np.random.Generator, styles: list[Style]) 
         spots = scatter(lot.points, 7.5, rng)
         plant(draft, rng, clear(draft, spots, 1.5), 1.5, 4)
         return
-    style = any_style(rng, styles)
+    style = one_of(rng, styles)
     place = None
     for shrink in (1.0, 0.85, 0.7):
         wide = min(front.length - rng.uniform(3, 6), rng.uniform(10, 17) * (1.25 if c.lot_width > 30 else 1)) * shrink
@@ -89,8 +92,7 @@ def home(draft: Draft, lot: Lot, rng: np.random.Generator, styles: list[Style]) 
             break
         setback = min(c.setback * rng.uniform(0.8, 1.3), front.depth * 0.35)
         u = front.length / 2 + rng.uniform(-0.5, 0.5) * max(front.length - wide - 4, 0) * 0.8
-        spot = front.start + front.along * u + front.inward * (setback + deep / 2)
-        place = (spot[0], spot[1], front.along[0], front.along[1], wide / 2, deep / 2)
+        place = (*front.spot(u, setback + deep / 2), *front.along, wide / 2, deep / 2)
         if fits(draft, place, lot.points, 0.7):
             break
         place = None
@@ -106,13 +108,12 @@ def _drive(draft: Draft, lot: Lot, front: Front, place: Place, rng: np.random.Ge
     """Driveway with a garage beside the house where there is room, and the path to the door."""
     half_length, half_width = place[4], place[5]
     kind = pick(rng, {"concrete": 0.35, "asphalt": 0.2, "paving": 0.25, "gravel": 0.2})
-    side = rng.choice([-1, 1])
+    side = one_of(rng, (-1, 1))
     wide = rng.uniform(2.7, 5.2)
-    back = float(rng.choice([-half_width, 0.0, half_width * 1.6]))
+    back = one_of(rng, (-half_width, 0.0, half_width * 1.6))
     for k in (side, -side):
         u = k * (half_length + wide / 2 + 0.2)
-        spot = local(place, u, back + 2.8)
-        box = (spot[0], spot[1], place[2], place[3], wide / 2, 2.8)
+        box = (*local(place, u, back + 2.8), *place[2:4], wide / 2, 2.8)
         if fits(draft, box, lot.points, 0.2, 0.9):
             if rng.random() < 0.75:
                 garage(draft, rng, style, box)
@@ -120,7 +121,7 @@ def _drive(draft: Draft, lot: Lot, front: Front, place: Place, rng: np.random.Ge
     else:
         u, back = side * half_length * 0.55, -half_width
         wide = 3.0
-    setback = float((np.array(place[:2]) - front.start) @ front.inward) - half_width
+    setback = front.deep(place) - half_width
     gate = setback + 1.2
     corners = patch(place, u - wide / 2, u + wide / 2, back, -half_width - gate)
     draft.area(YARD, kind, corners)
@@ -130,36 +131,37 @@ def _drive(draft: Draft, lot: Lot, front: Front, place: Place, rng: np.random.Ge
         if -half_width - 3.2 + gate > 5:
             draft.parked.append((*spot, heading_of(front.inward) + 180 * rng.integers(2), 0.0))
     door = -u / abs(u) * rng.uniform(0, 0.5) * half_length
-    walk = np.stack([local(place, door, -half_width), local(place, door, -half_width - gate)])
-    draft.area(YARD, "paving", ribbon(walk, 1.2))
+    walk = stroke(local(place, door, -half_width), local(place, door, -half_width - gate), 1.2)
+    draft.area(YARD, "paving", walk)
 
 
 def _garden(draft: Draft, lot: Lot, front: Front, place: Place, rng: np.random.Generator) -> None:
     c = draft.character
     half_length, half_width = place[4], place[5]
-    rear = front.depth - float((np.array(place[:2]) - front.start) @ front.inward) - half_width
+    rear = front.depth - front.deep(place) - half_width
     if rng.random() < 0.5 and rear > 6:
         patio = local(place, rng.uniform(-0.4, 0.4) * half_length, half_width + 1.8)
-        draft.area(YARD, "paving", turned(patio, np.array(place[2:4]), rng.uniform(2, 4), 1.9))
+        draft.area(YARD, "paving", turned(patio, place[2:4], rng.uniform(2, 4), 1.9))
     if rng.random() < c.pools and rear > 10:
         spot = local(place, rng.uniform(-0.4, 0.4) * half_length, half_width + rng.uniform(5.5, rear - 4))
-        pool = turned(spot, np.array(place[2:4]), rng.uniform(2.5, 4.5), rng.uniform(1.7, 2.3))
-        if contains(lot.points, pool).all() and draft.room(pool):
-            draft.area(YARD, "paving", turned(spot, np.array(place[2:4]), 5.4, 3.2))
+        pool = turned(spot, place[2:4], rng.uniform(2.5, 4.5), rng.uniform(1.7, 2.3))
+        if surrounds(lot.points, pool) and draft.room(pool):
+            draft.area(YARD, "paving", turned(spot, place[2:4], 5.4, 3.2))
             draft.area(BASIN, "pool", pool)
             draft.claim([pool], TAKEN_OTHER)
     if rng.random() < 0.4 and rear > 9:
-        spot = local(place, rng.choice([-1, 1]) * (front.length / 2 - 2.5), half_width + rear - 2.4)
-        box = (spot[0], spot[1], place[2], place[3], rng.uniform(1, 1.9), rng.uniform(0.9, 1.5))
+        spot = local(place, one_of(rng, (-1, 1)) * (front.length / 2 - 2.5), half_width + rear - 2.4)
+        box = (*spot, *place[2:4], rng.uniform(1, 1.9), rng.uniform(0.9, 1.5))
         if fits(draft, box, lot.points, 0.2):
             shed(draft, rng, box)
     borders(draft, lot, front, rng)
-    n = rng.poisson(c.garden_trees * min(area_of(lot.points) / 600, 2.5))
-    lo, hi = lot.points.min(0), lot.points.max(0)
-    spots = rng.uniform(lo, hi, (n * 2 + 2, 2))
+    n = rng.poisson(c.garden_trees * min(lot.area / 600, 2.5))
+    lo = lot.points.min(0)
+    span = lot.points.max(0) - lo
+    spots = lo + span * rng.random((n * 2 + 2, 2))
     spots = clear(draft, spots[contains(inset(lot.points, 1.2), spots)], 2.2)[: n + 1]
     plant(draft, rng, spots, 1.6, 5.2)
-    bushes = rng.uniform(lo, hi, (int(rng.poisson(3)), 2))
+    bushes = lo + span * rng.random((int(rng.poisson(3)), 2))
     plant(draft, rng, clear(draft, bushes[contains(lot.points, bushes)], 1.0), shrubs=1.0)
 
 
@@ -169,44 +171,50 @@ def borders(draft: Draft, lot: Lot, front: Front, rng: np.random.Generator) -> N
     if rng.random() < c.open_lots:
         return
     dry = c.palms > 0.2 or c.hedges < 0.06
-    for i in range(len(lot.points)):
-        a, b = lot.points[i], lot.points[(i + 1) % len(lot.points)]
-        if np.hypot(*(b - a)) < 3:
+    for a, b, street in zip(lot.corners, lot.corners[1:] + lot.corners[:1], lot.street.tolist(), strict=True):
+        x, y = b[0] - a[0], b[1] - a[1]
+        if math.sqrt(x * x + y * y) < 3:
             continue
-        if lot.street[i]:
+        if street:
             if rng.random() < 0.4:
-                mid = a + (b - a) * rng.uniform(0.35, 0.65)
+                mid = _between(a, b, rng.uniform(0.35, 0.65))
                 a, b = (a, mid) if rng.random() < 0.5 else (mid, b)
                 kind = "wall" if dry or rng.random() < 0.3 else ("hedge" if rng.random() < c.hedges else "fence")
-                lift = front.inward * 0.5
-                draft.strip(kind, rng.uniform(0.7, 1.3), 0.9 if kind == "hedge" else 0.25, np.stack([a, b]) + lift)
+                (x, y), height = front.inward, rng.uniform(0.7, 1.3)
+                points = np.array([[a[0] + x * 0.5, a[1] + y * 0.5], [b[0] + x * 0.5, b[1] + y * 0.5]])
+                draft.strip(kind, height, 0.9 if kind == "hedge" else 0.25, points)
             continue
-        behind = [(p - front.start) @ front.inward for p in (a, b)]
+        behind = front.deep(a), front.deep(b)
         if max(behind) < 3:
             continue
         if min(behind) < 4:
-            t = (4 - min(behind)) / max(max(behind) - min(behind), 1e-6)
-            a, b = (a + (b - a) * t, b) if behind[0] < behind[1] else (a, b + (a - b) * t)
+            share = (4 - min(behind)) / max(max(behind) - min(behind), 1e-6)
+            a, b = (_between(a, b, share), b) if behind[0] < behind[1] else (a, _between(b, a, share))
         if rng.random() < c.hedges * 0.7:
-            draft.strip("hedge", rng.uniform(1.2, 2.2), rng.uniform(0.7, 1.3), np.stack([a, b]))
+            draft.strip("hedge", rng.uniform(1.2, 2.2), rng.uniform(0.7, 1.3), np.array([a, b]))
         elif rng.random() < 0.75:
-            draft.strip("wall" if dry else "fence", rng.uniform(1.1, 1.9), 0.2, np.stack([a, b]))
+            draft.strip("wall" if dry else "fence", rng.uniform(1.1, 1.9), 0.2, np.array([a, b]))
+
+
+def _between(a: list[float], b: list[float], share: float) -> list[float]:
+    """The point that lies a share of the way from a to b."""
+    return [a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share]
 
 
 def homestead(draft: Draft, lot: Lot, rng: np.random.Generator, styles: list[Style]) -> None:
     """A house on a country lot; on a large lot a farm with barns around a yard."""
     home(draft, lot, rng, styles)
-    front = front_of(lot)
+    front = lot.front
     if front is None or front.length < 32 or rng.random() < 0.25:
         return
-    yard_at = front.start + front.along * front.length * 0.5 + front.inward * front.depth * 0.66
+    middle, deep = front.length * 0.5, front.depth * 0.66
+    yard_at = front.spot(middle, deep)
     yard = turned(yard_at, front.along, front.length * 0.38, front.depth * 0.24)
     draft.area(YARD, pick(rng, {"gravel": 0.4, "concrete": 0.35, "dirt_track": 0.25}), yard)
     for _ in range(6):
         u, v = rng.uniform(-0.36, 0.36) * front.length, rng.uniform(-0.26, 0.26) * front.depth
-        spot = yard_at + front.along * u + front.inward * v
         axis = front.along if rng.random() < 0.6 else front.inward
-        place = (spot[0], spot[1], axis[0], axis[1], rng.uniform(6, 17), rng.uniform(4, 8))
+        place = (*front.spot(middle + u, deep + v), *axis, rng.uniform(6, 17), rng.uniform(4, 8))
         if fits(draft, place, lot.points, 0.5):
             barn(draft, rng, place)
 
@@ -214,12 +222,13 @@ def homestead(draft: Draft, lot: Lot, rng: np.random.Generator, styles: list[Sty
 def church_lot(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     """The village church in its walled yard, under old trees."""
     draft.area(LAND, "lawn", lot.points)
-    middle, front = lot.points.mean(0), front_of(lot)
+    middle, front = tuple(lot.points.mean(0).tolist()), lot.front
     if front is not None:
-        place = (middle[0], middle[1], front.along[0], front.along[1], 8.0, min(4.5, front.depth / 5))
+        place = (*middle, *front.along, 8.0, min(4.5, front.depth / 5))
         if fits(draft, place, lot.points, 0.5):
             church(draft, rng, STYLES["stone" if rng.random() < 0.6 else "plaster_tile"], place)
-            draft.area(YARD, "gravel", ribbon(np.stack([middle - front.inward * front.depth / 2, middle]), 2.0))
+            gate = tuple(m - way * front.depth / 2 for m, way in zip(middle, front.inward, strict=True))
+            draft.area(YARD, "gravel", stroke(gate, middle, 2.0))
     edge = inset(lot.points, 0.6)
     draft.strip("wall", 1.1, 0.4, np.concatenate([edge[1:], edge[:1]]))
     plant(draft, rng, clear(draft, scatter(inset(lot.points, 2.5), 9, rng), 2.5), 2.5, 5)

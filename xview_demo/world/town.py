@@ -148,17 +148,17 @@ def _cars(draft: Draft, rng: np.random.Generator) -> Cars:
 def _clear(draft: Draft, views: np.ndarray, trees: np.ndarray) -> np.ndarray:
     """Keep the camera positions on dry land, inside the square and away from solids; never fewer than a handful."""
     half = draft.size / 2
-    solid = _near_solids(draft, trees)
-    n = solid.shape[0]
+    solid, slim = _solids(draft, trees)
 
     def kept(positions: np.ndarray, anywhere: bool) -> np.ndarray:
         positions = positions[(np.abs(positions[:, :2]) < half - 2).all(1)]
-        col = np.clip(((positions[:, 0] + half) / STEP).astype(int), 0, n - 1)
-        row = np.clip(((half - positions[:, 1]) / STEP).astype(int), 0, n - 1)
         wet = draft.terrain.distance.at(positions[:, :2]) < -1.0
         taken = draft.taken[draft.cell(positions[:, :2])]
         dry = (taken == 0) & ~wet if anywhere else ~wet | ((taken & TAKEN_ROAD) > 0)
-        return positions[(solid[row, col] == 0) & dry]
+        positions = positions[dry]
+        col = ((positions[:, 0] + half) / STEP).astype(int)
+        row = ((half - positions[:, 1]) / STEP).astype(int)
+        return positions[~(_near(solid, row, col, CLEAR) | _near(slim, row, col, 2 * CLEAR))]
 
     found = kept(views, False)
     if len(found) < 12:  # a small square that no road crosses: open ground will do
@@ -168,8 +168,15 @@ def _clear(draft: Draft, views: np.ndarray, trees: np.ndarray) -> np.ndarray:
     return found
 
 
-def _near_solids(draft: Draft, trees: np.ndarray) -> np.ndarray:
-    """Cells of `STEP` metres (n, n) uint8: 1 within `CLEAR` of a building, trunk or strip, wider around posts."""
+def _near(image: np.ndarray, row: np.ndarray, col: np.ndarray, clear: float) -> np.ndarray:
+    """Whether anything is set within `clear` metres of cells (m,) of a map of cells of `STEP` metres."""
+    reach = int(np.ceil(clear / STEP)) + 1
+    down, right = np.nonzero(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
+    return np.pad(image, reach)[row[:, None] + down, col[:, None] + right].max(1) > 0
+
+
+def _solids(draft: Draft, trees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Maps (n, n) uint8 of cells of `STEP` metres: 1 on buildings, trunks and strips; 1 on posts."""
     half = draft.size / 2
     n = int(np.ceil(draft.size / STEP))
     solid, slim = np.zeros((n, n), np.uint8), np.zeros((n, n), np.uint8)
@@ -181,13 +188,14 @@ def _near_solids(draft: Draft, trees: np.ndarray) -> np.ndarray:
     if draft.rows:
         for corners in pixels(rectangles(np.array(draft.rows))):
             cv2.fillConvexPoly(solid, corners, 1, shift=4)
-    cv2.polylines(solid, [pixels(strip.points) for strip in draft.strips], False, 1, 2, shift=4)
+    if draft.strips:
+        joined = pixels(np.concatenate([strip.points for strip in draft.strips]))
+        ends = np.cumsum([len(strip.points) for strip in draft.strips]).tolist()
+        lines = [joined[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        cv2.polylines(solid, lines, False, 1, 2, shift=4)
     for image, spots in ((solid, trees[:, :2]), (slim, np.array([post[:2] for post in draft.posts]).reshape(-1, 2))):
         col = np.floor((spots[:, 0] + half) / STEP).astype(int)
         row = np.floor((half - spots[:, 1]) / STEP).astype(int)
         ok = (col >= 0) & (col < n) & (row >= 0) & (row < n)
         image[row[ok], col[ok]] = 1
-    for image, clear in ((solid, CLEAR), (slim, 2 * CLEAR)):
-        reach = int(np.ceil(clear / STEP)) + 1
-        cv2.dilate(image, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)), image)
-    return solid | slim
+    return solid, slim
