@@ -4,7 +4,9 @@ A `Biome` holds ranges (low, high) and weights; `Biome.sample` draws a `Characte
 Lengths are metres, colours are albedo in [0, 1].
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass, field, fields
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -197,9 +199,8 @@ class Character:
 
 def pick(rng: np.random.Generator, weights: Weights) -> str:
     """Draw one key of `weights` (need not sum to one)."""
-    names = list(weights)
-    share = np.cumsum([weights[name] for name in names])
-    return names[min(int(np.searchsorted(share, rng.random() * share[-1])), len(names) - 1)]
+    share = list(accumulate(weights.values()))
+    return list(weights)[bisect_left(share, rng.random() * share[-1])]
 
 
 _FIELDS = {"field": 1.0}

@@ -11,14 +11,13 @@ import numpy as np
 
 from .biome import Character, Style
 from .materials import BUILDING, MATERIAL_ID
-from .terrain import Terrain
+from .terrain import FLIP, Terrain
 
 # Painting order of the areas, from the bottom up.
 LAND, PLOT, BEACH, RAILWAY, YARD, WATER, BASIN, WALK, VERGE, ROAD, ISLAND = range(11)
 TAKEN_ROAD, TAKEN_WATER, TAKEN_BUILDING, TAKEN_OTHER = 1, 2, 4, 8
 
 
-FLIP = np.array([1.0, -1.0])  # from north up to rows down
 Look = dict[str, Any]  # the appearance of one building, see `look_of`
 
 

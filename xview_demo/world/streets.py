@@ -31,20 +31,23 @@ class Path:
         step = steady.length(np.diff(points, axis=0))
         self.s = np.concatenate([[0.0], np.cumsum(step)])
         self.length = float(self.s[-1])
-        d = np.diff(points, axis=0) / np.maximum(step, 1e-9)[:, None]
-        self.tangents = d
+        self.tangents = np.diff(points, axis=0) / np.maximum(step, 1e-9)[:, None]
+        self.normals = np.stack([-self.tangents[:, 1], self.tangents[:, 0]], -1)
 
     def at(self, s: np.ndarray, side: float | np.ndarray = 0.0) -> np.ndarray:
         """Points (n, 2) at arc length `s`, `side` metres to the left."""
-        s = np.asarray(s, float)
-        xy = np.stack([np.interp(s, self.s, self.points[:, 0]), np.interp(s, self.s, self.points[:, 1])], -1)
-        t = self.tangent(s)
-        return xy + np.stack([-t[..., 1], t[..., 0]], -1) * np.asarray(side, float)[..., None]
+        index = self._segment(s)
+        along = np.minimum(np.maximum(s, 0), self.length) - self.s[index]
+        shift = self.tangents[index] * along[..., None] + self.normals[index] * np.asarray(side, float)[..., None]
+        return self.points[index] + shift
 
     def tangent(self, s: np.ndarray) -> np.ndarray:
         """Unit directions (n, 2) at arc length `s`."""
-        index = np.clip(np.searchsorted(self.s, s, side="right") - 1, 0, len(self.tangents) - 1)
-        return self.tangents[index]
+        return self.tangents[self._segment(s)]
+
+    def _segment(self, s: np.ndarray) -> np.ndarray:
+        """Which stretch between two points arc lengths lie in."""
+        return np.minimum(np.maximum(self.s.searchsorted(s, side="right") - 1, 0), len(self.tangents) - 1)
 
     def heading(self, s: np.ndarray) -> np.ndarray:
         """Headings (n,) in degrees clockwise from north."""

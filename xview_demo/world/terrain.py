@@ -12,6 +12,7 @@ from . import steady
 from .biome import Character
 
 STEP = 4.0  # metres per cell of the coarse grids
+FLIP = np.array([1.0, -1.0])  # from north up to rows down
 
 
 def curve(
@@ -49,15 +50,14 @@ class Grid:
     def at(self, points: np.ndarray) -> np.ndarray:
         """Bilinear values (…,) at points (…, 2) in metres; outside, the edge value."""
         n = self.values.shape[0]
-        step = 2 * self.half / n
-        points = np.asarray(points, float)
-        col = np.clip((points[..., 0] + self.half) / step - 0.5, 0, n - 1.001)
-        row = np.clip((self.half - points[..., 1]) / step - 0.5, 0, n - 1.001)
-        c, r = col.astype(np.intp), row.astype(np.intp)
-        fc, fr, v = col - c, row - r, self.values
-        top = v[r, c] * (1 - fc) + v[r, c + 1] * fc
-        bottom = v[r + 1, c] * (1 - fc) + v[r + 1, c + 1] * fc
-        return top * (1 - fr) + bottom * fr
+        place = (np.asarray(points, float) * FLIP + self.half) / (2 * self.half / n) - 0.5  # column, row
+        place = np.minimum(np.maximum(place, 0), n - 1.001)
+        cell = place.astype(np.intp)
+        right, down = np.moveaxis(place - cell, -1, 0)
+        first, flat = cell[..., 1] * n + cell[..., 0], self.values.reshape(-1)
+        top = flat[first] * (1 - right) + flat[first + 1] * right
+        bottom = flat[first + n] * (1 - right) + flat[first + n + 1] * right
+        return top * (1 - down) + bottom * down
 
 
 @dataclass
