@@ -207,9 +207,9 @@ def _strips(
         zip(plan.strips, raster.all_pixels([s.points for s in plan.strips]), strict=True)
     ):
         thick = max(int(round(strip.width / raster.resolution)), 1)
-        cv2.polylines(number, [line], False, i + 1, thick, cv2.LINE_4, SHIFT)
+        _trace(number, line, i + 1, thick)
         if strip.width == 0.35:
-            cv2.polylines(on_deck, [line], False, 1, thick, cv2.LINE_4, SHIFT)
+            _trace(on_deck, line, 1, thick)
     at = np.flatnonzero(number)
     free = (deck.ravel()[at] == 0) & ~_is(material.ravel()[at], *BARE)
     at = at[free | (on_deck.ravel()[at] > 0)]
@@ -218,6 +218,14 @@ def _strips(
     material.ravel()[at] = kind.astype(np.uint8)[mine]
     height.ravel()[at] = ground.ravel()[at] + rise.astype(np.float32)[mine]
     return at[width[mine] >= raster.resolution / 2]
+
+
+def _trace(image: np.ndarray, line: np.ndarray, value: int, thick: int) -> None:
+    """Draw a line (n, 2) of `Raster.pixels`; a thin one has no diagonal steps, as sight would slip through them."""
+    if thick > 1:
+        cv2.polylines(image, [line], False, value, thick, cv2.LINE_4, SHIFT)
+    else:  # OpenCV 5 heeds LINE_4 only at whole pixels
+        cv2.polylines(image, [(line + (1 << SHIFT - 1)) >> SHIFT], False, value, 1, cv2.LINE_4)
 
 
 def _buildings(plan: Plan, raster: Raster, material: np.ndarray, height: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
