@@ -174,20 +174,20 @@ def shadow_ceiling(top: Tensor, moment: Moment, resolution: float, reach: float 
     scale = 1 / max(abs(east), abs(south))
     east, south, drop = east * scale, south * scale, drop * scale
 
-    def moved(raster: Tensor, steps: float) -> Tensor:
+    def moved(steps: float) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Where the raster lands when it moves away from the sun, and the part of it that stays inside."""
         columns, rows = round(steps * east), round(steps * south)
-        size = raster.shape[-1]
-        out = torch.full_like(raster, -1e4)
-        into_r = slice(max(0, -rows), size - max(0, rows))
-        from_r = slice(max(0, rows), size + min(0, rows))
-        into_c = slice(max(0, -columns), size - max(0, columns))
-        from_c = slice(max(0, columns), size + min(0, columns))
-        torch.sub(raster[from_r, from_c], steps * drop, out=out[into_r, into_c])
-        return out
+        size = top.shape[-1]
+        into = slice(max(0, -rows), size - max(0, rows)), slice(max(0, -columns), size - max(0, columns))
+        source = slice(max(0, rows), size + min(0, rows)), slice(max(0, columns), size + min(0, columns))
+        return into, source
 
-    ceiling, steps = moved(top, 1), 1
+    ceiling, steps = torch.full_like(top, -1e4), 1
+    into, source = moved(steps)
+    torch.sub(top[source], drop, out=ceiling[into])
     while steps * resolution * scale < reach:
-        ceiling = torch.maximum(ceiling, moved(ceiling, steps))
+        into, source = moved(steps)
+        torch.maximum(ceiling[into], ceiling[source] - steps * drop, out=ceiling[into])
         steps *= 2
     return ceiling
 
@@ -195,8 +195,23 @@ def shadow_ceiling(top: Tensor, moment: Moment, resolution: float, reach: float 
 def smooth_noise(size: int, cell: float, generator: torch.Generator) -> Tensor:
     """(size, size) smooth noise, mean 0, standard deviation about 1, with features of `cell` pixels."""
     cells = max(4, int(size / cell) + 3)
-    grid = torch.randn(1, 1, cells, cells, generator=generator)
-    return F.interpolate(grid, size=(size, size), mode="bicubic", align_corners=True)[0, 0] * 1.25
+    grid = torch.randn(cells, cells, generator=generator) * 1.25
+    between = _bicubic(size, cells)
+    return between @ (between @ grid.T).T.contiguous()
+
+
+def _bicubic(size: int, cells: int) -> Tensor:
+    """Sparse (size, cells): as a factor it interpolates columns as `F.interpolate` does, in a third of the time."""
+    place = torch.arange(size) * (torch.tensor(float(cells - 1)) / (size - 1))
+    before = place.floor()
+    t = place - before
+    outer, inner = torch.stack([t + 1, 2 - t]), torch.stack([t, 1 - t])
+    far, near = ((3.75 - 0.75 * outer) * outer - 6) * outer + 3, (1.25 * inner - 2.25) * inner * inner + 1
+    column = (before.long() + torch.arange(-1, 3)[:, None]).clamp(0, cells - 1)
+    weight = torch.stack([far[0], near[0], near[1], far[1]])
+    row = torch.arange(size).expand(4, -1)
+    at = torch.stack([row.reshape(-1), column.reshape(-1)])
+    return torch.sparse_coo_tensor(at, weight.reshape(-1), (size, cells), check_invariants=False).coalesce()
 
 
 def fine_noise(seed: int, size: int = 512) -> Tensor:
@@ -214,23 +229,28 @@ def fine_noise(seed: int, size: int = 512) -> Tensor:
 
 
 def surface_normal_light(top: Tensor, moment: Moment, resolution: float) -> Tensor:
-    """(S, S) cosine between the surface's normal and the sun, relative to level ground; walls count as level."""
-    limit = 2.2 * resolution
+    """(R, S) cosine between the surface's normal and the sun, relative to level ground; walls count as level."""
+    steep = 4.4 * resolution
     east = F.pad(top[:, 2:] - top[:, :-2], (1, 1))
     north = F.pad(top[:-2] - top[2:], (0, 0, 1, 1))
-    east = torch.where(east.abs() > 2 * limit, torch.zeros_like(east), east) / (2 * resolution)
-    north = torch.where(north.abs() > 2 * limit, torch.zeros_like(north), north) / (2 * resolution)
+    for slope in (east, north):
+        slope.masked_fill_(slope.abs() > steep, 0).div_(2 * resolution)
     x, y, z = sun_vector(moment)
-    return ((z - east * x - north * y) / torch.sqrt(1 + east**2 + north**2) / z).clamp(0, 1.7)
+    length = (east * east).addcmul_(north, north).add_(1).sqrt_()
+    return east.mul_(-x).add_(north, alpha=-y).add_(z).div_(length).div_(z).clamp_(0, 1.7)
 
 
-def openness(top: Tensor, heights: Tensor, cells: int = 8) -> Tensor:
-    """(S, S) ambient light in 0.45–1: less where the surroundings stand taller than `heights`."""
+def surroundings(top: Tensor, cells: int = 8) -> Tensor:
+    """(S, S) mean height in metres of what stands within about `cells` pixels."""
     size = top.shape[-1]
     coarse = F.avg_pool2d(top[None, None], cells, ceil_mode=True)
     blurred = F.avg_pool2d(coarse, 3, stride=1, padding=1, count_include_pad=False)
-    blurred = F.interpolate(blurred, size=(size, size), mode="bilinear", align_corners=False)[0, 0]
-    return 1 - ((blurred - heights) / 22).clamp(0, 0.5)
+    return F.interpolate(blurred, size=(size, size), mode="bilinear", align_corners=False)[0, 0]
+
+
+def openness(around: Tensor, heights: Tensor) -> Tensor:
+    """Ambient light in 0.45–1: less where the surroundings (`surroundings`) stand taller than `heights`."""
+    return 1 - ((around - heights) / 22).clamp_(0, 0.5)
 
 
 def light(lit: Tensor, ambient: Tensor, moment: Moment) -> Tensor:

@@ -7,8 +7,6 @@ row comes from a table of minima over power-of-two blocks (filled by scatter, pu
 """
 
 import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
@@ -17,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .appearance import light, sun_vector
+from .cores import on_all_cores
 from .facade import enter_walls, roof_edge, shade_walls
 from .materials import MATERIAL_ID
 from .scene import LEVELS, Scene, look_up, mip_offset, places, put
@@ -99,28 +98,8 @@ def render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
         cut = slice(start, start + CHUNK)
         colour[cut], depth[cut], label[cut] = _render(scene, _part(rays, cut))
 
-    _on_all_cores(draw, range(0, batch, CHUNK), rays.east.device)
+    on_all_cores(draw, range(0, batch, CHUNK), rays.east.device)
     return colour, depth, label
-
-
-def _on_all_cores(work: Callable[[int], None], parts: Sequence[int], device: torch.device) -> None:
-    """Do the parts side by side, each on one core: half as fast again as sharing out every single operation."""
-    threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1 or len(parts) == 1:
-        for part in parts:
-            work(part)
-        return
-    mode = torch.is_inference_mode_enabled()  # a thread's own, as the number of cores it may use
-
-    def alone(part: int) -> None:
-        with torch.inference_mode(mode):
-            work(part)
-
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            list(pool.map(alone, parts))
-    finally:
-        torch.set_num_threads(threads)  # also of threads to come: torch remembers the last number that was set
 
 
 def _part(rays: Rays, cut: slice) -> Rays:

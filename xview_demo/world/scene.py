@@ -1,6 +1,5 @@
 """A surface at one moment, on a device, ready to be looked at: baked colours, shadows and lookup tables."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +9,13 @@ from torch import Tensor
 
 from . import appearance
 from .appearance import Moment
+from .cores import on_all_cores
 from .materials import MATERIAL_ID, MATERIALS, B
 from .surface import Surface
 from .town import Plan
 
 LEVELS = 5  # mip levels of the ground colours
+BAND = 64  # rows baked at once: keeps the temporaries in the cache; a multiple of 2 ** (LEVELS − 1)
 NOTHING = -500.0  # canopy rasters hold less than this where no crown is
 RASTERS = (
     "ground", "height", "canopy", "canopy_base", "material", "cover", "canopy_material", "instance", "crown",
@@ -97,19 +98,12 @@ def build_scene(
     colours, crowns, buildings = (torch.from_numpy(t.T.copy()).to(device) for t in (palette, leaves, rows))
     buildings = F.pad(buildings, (1, 0))
     grain = torch.tensor([m.grain for m in MATERIALS], device=device)
-    generator = torch.Generator().manual_seed(place_seed % (1 << 31))
-    noises = tuple(
-        appearance.smooth_noise(size, metres / resolution, generator).to(device) for metres in (1.2, 6.0, 45.0)
-    )
-    top = torch.maximum(rasters["height"], rasters["canopy"])
-    ceiling = appearance.shadow_ceiling(top, moment, resolution)
-    albedo = solid_albedo(surface, rasters, colours, buildings, grain, noises, moment, device)
-    atlas = _baked(albedo, rasters["height"], ceiling, top, moment, resolution)
-    overhead = _overhead(atlas, rasters, crowns, top, ceiling, noises, moment, resolution)
+    looks = _Looks(moment, resolution, colours, grain, buildings, crowns)
+    atlas, overhead, ceiling = _bake(_layers(surface, rasters, looks, place_seed), looks)
     flat = {name: raster.reshape(-1) for name, raster in rasters.items()}
     return Scene(
         resolution=resolution, size=size, moment=moment, **flat, ceiling=ceiling.reshape(-1),
-        atlas=_mip_atlas(atlas), overhead=overhead[None], buildings=buildings, crowns=crowns,
+        atlas=atlas, overhead=overhead, buildings=buildings, crowns=crowns,
         labels=torch.tensor([m.label for m in MATERIALS], dtype=torch.uint8, device=device),
         grain=grain, colours=colours,
         noise=appearance.fine_noise(place_seed % 9973).reshape(-1).to(device),
@@ -117,97 +111,147 @@ def build_scene(
     )  # fmt: skip
 
 
-def solid_albedo(
-    surface: Surface,
-    rasters: dict[str, Tensor],
-    colours: Tensor,
-    buildings: Tensor,
-    grain: Tensor,
-    noises: Sequence[Tensor],
-    moment: Moment,
-    device: torch.device,
-) -> Tensor:
-    """(3, S, S) unlit colours of the solid tops: palette × texture × pattern, roofs, paint and cars."""
-    material = rasters["material"].int()
-    albedo = look_up(colours, material)
-    roof = rasters["instance"] > 0
-    own = buildings[B["roof_r"] : B["roof_b"] + 1]
-    snow = 0.9 * moment.snow
-    albedo = torch.where(roof, look_up(own * (1 - snow) + snow * 0.9, rasters["instance"]), albedo)
-    strength = look_up(grain, material)
-    fine, middle, coarse = noises
-    texture = 1 + strength * (0.45 * fine + 0.55 * middle + 0.55 * coarse)
-    pattern = torch.from_numpy(surface.pattern).to(device).float() / 128
-    if moment.snow > 0:
-        pattern = 1 + (pattern - 1) * (1 - 0.7 * moment.snow)
-    albedo *= (texture * pattern).clamp_(0.35, 1.7)
-    fade = 0.85 * (1 - 0.6 * moment.snow)
-    worn = (0.8 + 0.12 * middle).clamp(0.3, 1) * fade
-    flat = albedo.view(3, -1)
+@dataclass
+class _Looks:
+    """What the colours of a scene depend on besides its rasters; tables as in `Scene`."""
+
+    moment: Moment
+    resolution: float
+    colours: Tensor
+    grain: Tensor
+    buildings: Tensor
+    crowns: Tensor
+
+
+Layers = dict[str, Tensor]  # rasters (R, S), the paint of the cars (R, S, 3), by name
+
+
+def _layers(surface: Surface, rasters: Layers, looks: _Looks, place_seed: int) -> Layers:
+    """Everything that is read when colours are baked: the rasters, paint, noises, and what needs a wide view."""
+    layers = dict(rasters)
+    for name in ("pattern", "marking", "marking_yellow", "car_colour"):
+        values = getattr(surface, name)
+        if values is not None:
+            layers[name] = torch.from_numpy(values).to(layers["height"].device)
+    generator = torch.Generator().manual_seed(place_seed % (1 << 31))
+    size = layers["height"].shape[0]
+    for name, metres in (("fine", 1.2), ("middle", 6.0), ("coarse", 45.0)):
+        noise = appearance.smooth_noise(size, metres / looks.resolution, generator)
+        layers[name] = noise.to(layers["height"].device)
+    layers["top"] = torch.maximum(layers["height"], layers["canopy"])
+    layers["ceiling"] = appearance.shadow_ceiling(layers["top"], looks.moment, looks.resolution)
+    layers["around"] = appearance.surroundings(layers["top"])
+    return layers
+
+
+def _bake(layers: Layers, looks: _Looks) -> tuple[Tensor, Tensor, Tensor]:
+    """The atlas, the overhead colours and the shadow ceiling of a `Scene`."""
+    size, device = layers["height"].shape[0], layers["height"].device
+    atlas = torch.zeros(1, 3, size, 2 * size, device=device)
+    overhead = torch.empty(1, 3, size, size, device=device)
+    rows = BAND if device.type == "cpu" else size
+
+    def bake(start: int) -> None:
+        first = max(start - 1, 0)  # a row more on each side: light and shadow depend on the neighbours
+        band = {name: layer[first : start + rows + 1] for name, layer in layers.items()}
+        inner = slice(start - first, start - first + rows)
+        solid = _lit_solids(band, looks)
+        overhead[0, :, start : start + rows] = _under_crowns(solid, band, looks)[:, inner]
+        _fill_mips(atlas, solid[None, :, inner], start)
+
+    on_all_cores(bake, range(0, size, rows), device)
+    return atlas, overhead, layers["ceiling"]
+
+
+def _solid_albedo(band: Layers, looks: _Looks) -> Tensor:
+    """(3, R, S) unlit colours of the solid tops: palette × texture × pattern, roofs, paint and cars."""
+    snow = looks.moment.snow
+    material, instance = band["material"].int(), band["instance"]
+    roofs = looks.buildings[B["roof_r"] : B["roof_b"] + 1] * (1 - 0.9 * snow) + 0.9 * snow * 0.9
+    colours = torch.cat([looks.colours, roofs], 1)
+    albedo = look_up(colours, torch.where(instance > 0, instance + len(MATERIALS), material))
+    texture = (0.45 * band["fine"]).add_(band["middle"] + band["coarse"], alpha=0.55)
+    texture.mul_(look_up(looks.grain, material)).add_(1)
+    pattern = band["pattern"].float().div_(128)
+    if snow > 0:
+        pattern.sub_(1).mul_(1 - 0.7 * snow).add_(1)
+    albedo *= texture.mul_(pattern).clamp_(0.35, 1.7)
+    fade = 0.85 * (1 - 0.6 * snow)
+    flat, middle = albedo.view(3, -1), band["middle"].reshape(-1)
     for name, paint in (("marking", (0.88, 0.88, 0.86)), ("marking_yellow", (0.86, 0.68, 0.22))):
-        marking = torch.from_numpy(getattr(surface, name)).to(device).view(-1)
-        at = places(marking > 0)
-        cover = look_up(marking, at).float() / 255 * look_up(worn.view(-1), at)
-        put(flat, at, look_up(flat, at) * (1 - cover) + cover * torch.tensor(paint, device=device)[:, None])
-    if surface.car_colour is not None:
+        at = places(band[name] > 0)
+        worn = (0.8 + 0.12 * look_up(middle, at)).clamp_(0.3, 1).mul_(fade)
+        cover = worn.mul_(look_up(band[name].reshape(-1), at).float() / 255)
+        put(flat, at, look_up(flat, at) * (1 - cover) + cover * torch.tensor(paint, device=at.device)[:, None])
+    if "car_colour" in band:
         at = places(material == MATERIAL_ID["car"])
-        put(flat, at, torch.from_numpy(surface.car_colour.reshape(-1, 3)).to(device)[at].T.float() / 255)
+        put(flat, at, band["car_colour"].reshape(-1, 3)[at].T.float() / 255)
     return albedo
 
 
 def _shadow(heights: Tensor, ceiling: Tensor) -> Tensor:
-    """(S, S) share of the sun that arrives, with a soft edge of about a pixel."""
-    lit = 1 - ((ceiling - heights - 0.15) / 0.6).clamp(0, 1)
-    return F.avg_pool2d(lit[None, None], 3, stride=1, padding=1)[0, 0]
+    """(R, S) share of the sun that arrives, with a soft edge of about a pixel."""
+    dark = (ceiling - heights).sub_(0.15).div_(0.6).clamp_(0, 1)
+    return _blurred(dark.neg_().add_(1))
 
 
-def _baked(albedo: Tensor, heights: Tensor, ceiling: Tensor, top: Tensor, moment: Moment, resolution: float) -> Tensor:
-    lit = _shadow(heights, ceiling) * appearance.surface_normal_light(heights, moment, resolution)
-    return tint_light(albedo * appearance.light(lit, appearance.openness(top, heights), moment), lit, moment)
+def _blurred(image: Tensor) -> Tensor:
+    """(R, S) mean over 3 × 3 pixels, 0 outside."""
+    wide = F.pad(image, (1, 1))
+    rows = (wide[:, :-2] + wide[:, 1:-1]).add_(wide[:, 2:])
+    tall = F.pad(rows, (0, 0, 1, 1))
+    return (tall[:-2] + tall[1:-1]).add_(tall[2:]).div_(9)
+
+
+def _lit_solids(band: Layers, looks: _Looks) -> Tensor:
+    """(3, R, S) lit colours of the solid tops."""
+    heights, moment = band["height"], looks.moment
+    lit = _shadow(heights, band["ceiling"])
+    lit *= appearance.surface_normal_light(heights, moment, looks.resolution)
+    brightness = appearance.light(lit, appearance.openness(band["around"], heights), moment)
+    return tint_light(_solid_albedo(band, looks).mul_(brightness), lit, moment)
 
 
 def tint_light(colour: Tensor, lit: Tensor, moment: Moment) -> Tensor:
-    """Warm sunlight, blue shadows, and the moment's colour temperature; `colour` (3, …), `lit` (…)."""
-    warm = 0.05 * moment.warmth + 0.05 * (1 - moment.overcast) * (lit - 0.6)
-    colour = colour.clone()
+    """Warm sunlight, blue shadows, the moment's colour temperature: changes `colour` (3, …) in place; `lit` (…)."""
+    warm = (lit - 0.6).mul_(0.05 * (1 - moment.overcast)).add_(0.05 * moment.warmth)
     colour[0] *= 1 + warm
     colour[2] *= 1 - warm
     return colour.clamp_(0, 1)
 
 
-def _overhead(
-    atlas: Tensor,
-    rasters: dict[str, Tensor],
-    crowns: Tensor,
-    top: Tensor,
-    ceiling: Tensor,
-    noises: Sequence[Tensor],
-    moment: Moment,
-    resolution: float,
-) -> Tensor:
-    """(3, S, S) the lit colours from straight above: crowns over the solid tops, bare crowns half transparent."""
-    leaves = look_up(crowns, rasters["crown"])
-    canopy = rasters["canopy"].clamp(min=NOTHING)
-    covered = canopy > torch.maximum(rasters["height"], torch.full_like(canopy, NOTHING + 1))
-    rough = 1 + 0.22 * noises[0] + 0.12 * noises[1]
-    lit = _shadow(canopy, ceiling) * appearance.surface_normal_light(top, moment, resolution)
-    shaded = leaves[:3] * (appearance.light(lit, torch.ones_like(lit), moment) * rough.clamp(0.4, 1.6))
-    opacity = torch.where(covered, (leaves[3] * 1.1).clamp(0, 1), torch.zeros_like(leaves[3]))
-    opacity = F.avg_pool2d(opacity[None, None], 3, stride=1, padding=1)[0, 0] * covered
-    return (atlas * (1 - opacity)).add_(tint_light(shaded, lit, moment).mul_(opacity)).clamp_(0, 1)
+def _under_crowns(solid: Tensor, band: Layers, looks: _Looks) -> Tensor:
+    """(3, R, S) the lit colours from straight above: crowns over the solid tops, bare crowns half transparent."""
+    moment, canopy = looks.moment, band["canopy"]
+    at = places(canopy > band["height"])
+    result = solid.clone()
+    if not len(at):
+        return result
+
+    def here(raster: Tensor) -> Tensor:
+        return look_up(raster.reshape(-1), at)
+
+    leaves = look_up(looks.crowns, here(band["crown"]))
+    opacity = torch.zeros_like(canopy)
+    put(opacity.view(-1), at, (leaves[3] * 1.1).clamp_(0, 1))
+    cover = here(_blurred(opacity))
+    lit = here(_shadow(canopy, band["ceiling"]))
+    lit *= here(appearance.surface_normal_light(band["top"], moment, looks.resolution))
+    rough = (1 + 0.22 * here(band["fine"])).add_(here(band["middle"]), alpha=0.12).clamp_(0.4, 1.6)
+    shaded = leaves[:3] * rough.mul_(appearance.light(lit, torch.ones_like(lit), moment))
+    flat = result.view(3, -1)
+    put(flat, at, (look_up(flat, at) * (1 - cover)).add_(tint_light(shaded, lit, moment).mul_(cover)).clamp_(0, 1))
+    return result
 
 
-def _mip_atlas(image: Tensor) -> Tensor:
-    """(1, 3, S, 2 S): level l (side S / 2^l) starts at column S·(2 − 2^(1−l)), row 0."""
-    size = image.shape[-1]
-    atlas = torch.zeros(1, 3, size, 2 * size, device=image.device)
-    level, column = image[None], 0
-    for _ in range(LEVELS):
-        side = level.shape[-1]
-        atlas[..., :side, column : column + side] = level
-        column += side
-        level = F.avg_pool2d(level, 2)
-    return atlas
+def _fill_mips(atlas: Tensor, level: Tensor, row: int) -> None:
+    """Write rows (1, 3, R, S) from `row` into the atlas: level l (side S / 2^l) starts at column S·(2 − 2^(1−l))."""
+    for column in mip_offset(atlas.shape[-2]):
+        rows, columns = level.shape[-2:]
+        atlas[..., row : row + rows, column : column + columns] = level
+        if rows < 2:
+            return
+        level, row = F.avg_pool2d(level, 2), row // 2
 
 
 def mip_offset(size: int) -> list[int]:
