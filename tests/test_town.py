@@ -12,11 +12,12 @@ import shapely
 from xview_demo.errors import XViewError
 from xview_demo.world import town
 from xview_demo.world.biome import BIOMES
-from xview_demo.world.draft import ISLAND, ROAD, WATER, rectangle, rectangles
+from xview_demo.world.draft import ISLAND, ROAD, WATER, rectangles
 from xview_demo.world.materials import BUILDING, MATERIAL_ID, MATERIALS, B
 from xview_demo.world.roads import Network, build_network
-from xview_demo.world.surface import NOTHING, Raster, Surface, build_surface, stamp_cars
+from xview_demo.world.surface import NOTHING, Raster, Surface, build_surface
 from xview_demo.world.town import Plan, build_plan
+from xview_demo.world.vehicles import VEHICLE, V, car_tops, vehicle_table
 
 SIZE, RESOLUTION = 300.0, 0.5
 LABELS = np.array([material.label for material in MATERIALS])
@@ -86,9 +87,8 @@ def test_rasters_have_the_promised_types_and_hold_together(worlds):
 
 def test_every_class_occurs_over_ten_worlds(worlds):
     seen = {2}  # the sky belongs to the views
-    for plan, surface in list(worlds.values())[:10]:
-        stamped = stamp_cars(surface, plan.cars.aerial)
-        seen |= set(LABELS[np.unique(stamped.material)]) | set(LABELS[np.unique(surface.canopy_material)])
+    for _, surface in list(worlds.values())[:10]:
+        seen |= set(LABELS[np.unique(surface.material)]) | set(LABELS[np.unique(surface.canopy_material)])
     assert seen == set(range(8))
 
 
@@ -186,18 +186,17 @@ def test_paint_is_fractional_where_lines_are_thin():
     raise AssertionError("five dense cities without paint")
 
 
-def test_cars_stand_on_the_ground_and_leave_the_surface_alone(worlds):
+def test_cars_stand_on_the_ground_and_shade_it(worlds):
     plan, surface = worlds["row_house"]
     before = surface.height.copy()
-    stamped = stamp_cars(surface, plan.cars.ground)
-    assert (surface.height == before).all()
-    car = stamped.material == MATERIAL_ID["car"]
-    assert (car == (stamped.cover == MATERIAL_ID["car"])).all()
-    assert car.sum() > 500 and stamped.car_colour.shape == (*car.shape, 3)
-    rise = stamped.height[car] - surface.ground[car]
+    table = vehicle_table(surface, plan.cars.ground)
+    top, beneath = car_tops(surface, table)
+    assert (surface.height == before).all() and table.shape[1] == len(VEHICLE) and np.isfinite(table).all()
+    car = top > surface.height
+    assert car.sum() > 500 and not car[surface.instance > 0].any() and (beneath[car] > 0).mean() > 0.9
+    rise = top[car] - surface.ground[car]
     assert rise.min() > 0.5 and rise.max() < 4.2
-    lone = rectangle(*plan.cars.ground[0, :2], 1.0, 0.0, 1.0, 1.0)
-    assert lone.shape == (4, 2)
+    assert np.abs(table[:, V["base"]] - plan.terrain.height(table[:, :2])).max() < 0.5
 
 
 def test_the_grounds_fill_the_square_and_hills_are_smooth(worlds):

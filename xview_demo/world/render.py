@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .appearance import light, sun_vector
+from .cars import draw_cars
 from .facade import enter_walls, roof_edge, shade_walls
 from .materials import MATERIAL_ID
 from .scene import LEVELS, Scene, look_up, mip_offset, places, put
@@ -212,6 +213,7 @@ def _render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
     label.masked_fill_(far, VEGETATION)
     _draw_solid(scene, march, pixels, places(~open_sky & ~crowned), rays.pixel, colour, depth, label)
     _draw_crowns(scene, march, pixels, places(crowned), crown_at, colour, depth, label)
+    draw_cars(scene, rays, colour, depth, label)
 
     _haze(scene, colour, depth)
     shape = (batch, columns, rows)

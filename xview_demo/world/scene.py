@@ -10,10 +10,12 @@ from torch import Tensor
 
 from . import appearance
 from .appearance import Moment
-from .materials import MATERIAL_ID, MATERIALS, B
+from .materials import MATERIALS, B
 from .surface import Surface
 from .town import Plan
+from .vehicles import car_tops, vehicle_table
 
+UNDER_CARS = 0.6  # share of the ground's colour lost beneath cars
 LEVELS = 5  # mip levels of the ground colours
 NOTHING = -500.0  # canopy rasters hold less than this where no crown is
 RASTERS = (
@@ -28,7 +30,7 @@ class Scene:
     resolution: float  # metres per pixel
     size: int  # pixels a side
     moment: Moment
-    height: Tensor  # (S·S,) top of what is solid
+    height: Tensor  # (S·S,) top of what is solid, cars aside
     ground: Tensor  # (S·S,) terrain
     canopy: Tensor  # (S·S,) top of the crowns, ≤ NOTHING where none
     canopy_base: Tensor  # (S·S,)
@@ -41,6 +43,7 @@ class Scene:
     atlas: Tensor  # (1, 3, S, 2 S) lit colours of solid tops, mip level l beside level l − 1
     overhead: Tensor  # (1, 3, S, S) lit colours seen from straight above, crowns included
     buildings: Tensor  # (columns, N + 1) number 0 unused
+    cars: Tensor  # (columns of `vehicles.VEHICLE`, C)
     crowns: Tensor  # (4, T + 1) colour and leaf density, number 0 unused
     labels: Tensor  # (materials,) uint8 class of each material
     grain: Tensor  # (materials,) texture strength
@@ -83,9 +86,14 @@ def put(raster: Tensor, at: Tensor, values: Tensor) -> None:
 
 
 def build_scene(
-    surface: Surface, plan: Plan, moment: Moment, place_seed: int, device: torch.device | str = "cpu"
+    surface: Surface,
+    plan: Plan,
+    moment: Moment,
+    place_seed: int,
+    device: torch.device | str = "cpu",
+    cars: np.ndarray | None = None,
 ) -> Scene:
-    """Bake a surface (with its cars stamped) for one moment."""
+    """Bake a surface for one moment, with the cars (n, 9) of that moment (see `town.Cars`) standing on it."""
     device = torch.device(device)
     resolution = float(surface.resolution)
     rasters = {name: torch.from_numpy(np.ascontiguousarray(getattr(surface, name))).to(device) for name in RASTERS}
@@ -101,15 +109,19 @@ def build_scene(
     noises = tuple(
         appearance.smooth_noise(size, metres / resolution, generator).to(device) for metres in (1.2, 6.0, 45.0)
     )
-    top = torch.maximum(rasters["height"], rasters["canopy"])
+    vehicles = vehicle_table(surface, np.zeros((0, 9)) if cars is None else cars)
+    solid, beneath = (torch.from_numpy(t).to(device) for t in car_tops(surface, vehicles))
+    top = torch.maximum(solid, rasters["canopy"])
     ceiling = appearance.shadow_ceiling(top, moment, resolution)
     albedo = solid_albedo(surface, rasters, colours, buildings, grain, noises, moment, device)
+    albedo *= 1 - UNDER_CARS * beneath
     atlas = _baked(albedo, rasters["height"], ceiling, top, moment, resolution)
     overhead = _overhead(atlas, rasters, crowns, top, ceiling, noises, moment, resolution)
     flat = {name: raster.reshape(-1) for name, raster in rasters.items()}
     return Scene(
         resolution=resolution, size=size, moment=moment, **flat, ceiling=ceiling.reshape(-1),
         atlas=_mip_atlas(atlas), overhead=overhead[None], buildings=buildings, crowns=crowns,
+        cars=torch.from_numpy(vehicles.T.copy()).to(device),
         labels=torch.tensor([m.label for m in MATERIALS], dtype=torch.uint8, device=device),
         grain=grain, colours=colours,
         noise=appearance.fine_noise(place_seed % 9973).reshape(-1).to(device),
@@ -127,7 +139,7 @@ def solid_albedo(
     moment: Moment,
     device: torch.device,
 ) -> Tensor:
-    """(3, S, S) unlit colours of the solid tops: palette × texture × pattern, roofs, paint and cars."""
+    """(3, S, S) unlit colours of the solid tops: palette × texture × pattern, roofs and paint."""
     material = rasters["material"].int()
     albedo = look_up(colours, material)
     roof = rasters["instance"] > 0
@@ -149,9 +161,6 @@ def solid_albedo(
         at = places(marking > 0)
         cover = look_up(marking, at).float() / 255 * look_up(worn.view(-1), at)
         put(flat, at, look_up(flat, at) * (1 - cover) + cover * torch.tensor(paint, device=device)[:, None])
-    if surface.car_colour is not None:
-        at = places(material == MATERIAL_ID["car"])
-        put(flat, at, torch.from_numpy(surface.car_colour.reshape(-1, 3)).to(device)[at].T.float() / 255)
     return albedo
 
 
