@@ -327,8 +327,9 @@ class _On:
 
     @staticmethod
     def of(hit: Hit) -> "_On":
+        body, cabin, under = hit.part
         front, back, left, right, top, bottom, hood = hit.face
-        return _On(*hit.part, front, back, left, right, top, bottom, hood, left + right)
+        return _On(body, cabin, under, front, back, left, right, top, bottom, hood, left + right)
 
 
 def _rgb(like: Tensor, red: float, green: float, blue: float) -> Tensor:

@@ -24,7 +24,7 @@ def slabs(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     for k, spot in enumerate(scatter(inset(lot.points, 8), rng.uniform(34, 46), rng, 0.1)):
         place = (spot[0], spot[1], along[0], along[1], long, rng.uniform(5.5, 7.5))
         if fits(draft, place, lot.points, 2.5):
-            slab(draft, rng, any_style(rng, styles), place, max(c.levels, 3) * rng.uniform(0.8, 1.4))
+            slab(draft, rng, any_style(rng, styles), place, max(c.levels, 3) * rng.uniform(0.8, 1.4), lot.points)
         elif k % 2 == 0:
             small = turned(spot, along, 14.0, 9.0)
             if draft.room(small) and contains(lot.points, small).all():
@@ -131,7 +131,7 @@ def square(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
 
 
 def school(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
-    """A flat building with a yard, parking and a sports pitch."""
+    """A flat building, with wings now and then, a yard, parking and a sports pitch."""
     front = front_of(lot)
     places = []
     if front is None:
@@ -147,12 +147,15 @@ def school(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
         park(draft, lot.points, rng)
         return
     draft.area(LAND, "lawn", lot.points)
-    slab(draft, rng, any_style(rng, neighbourhood(rng, {"panel": 1, "modern": 1, "city_brick": 1})), place, 2.2)
+    style = any_style(rng, neighbourhood(rng, {"panel": 1, "modern": 1, "city_brick": 1}))
+    slab(draft, rng, style, place, 2.2, lot.points, (1,))
     middle = np.array(place[:2])
-    yard = turned(middle + front.inward * 13, front.along, place[4], 5.0)
-    if contains(lot.points, yard).all() and draft.room(yard):
-        draft.area(YARD, "asphalt" if rng.random() < 0.5 else "paving", yard)
-        draft.claim([yard], TAKEN_OTHER)
+    for scale in (1.0, 0.5, 0.3):  # wings leave less room
+        yard = turned(middle + front.inward * 13, front.along, place[4] * scale, 5.0)
+        if contains(lot.points, yard).all() and draft.room(yard):
+            draft.area(YARD, "asphalt" if rng.random() < 0.5 else "paving", yard)
+            draft.claim([yard], TAKEN_OTHER)
+            break
     pitch_at = front.start + front.along * front.length / 2 + front.inward * (front.depth * 0.68)
     for scale in (1.0, 0.75, 0.5, 0.35):
         pitch = turned(pitch_at, front.along, 40 * scale, 25 * scale)
