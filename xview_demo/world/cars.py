@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .render import Rays
 
 SIGHT, SMALLEST = 260.0, 2.0  # metres beyond which no car is drawn; nor where so many metres fill less than a pixel
-ABOVE = 20.0  # metres above the datum at which lines of sight from above start
+ABOVE = 200.0  # metres above the datum at which lines of sight from above start
 STILL, MISS = 1e-7, 1e9  # a speed that is none; what makes of a metre missed a distance beyond everything
 SHARP = 1e6  # makes of any gap but none a whole one
 LOWEST = -1e3  # metres about the datum, lower than all ground
@@ -77,12 +77,15 @@ def draw_cars(scene: Scene, rays: "Rays", colour: Tensor, depth: Tensor, label: 
     columns, rows = rays.tangent.shape[1:]
     at, ray, number, nearest = _pixels(scene, rays)
     open_to = places(look_up(depth, at) > nearest)
+    if not len(open_to):
+        return
     at, ray, number = (look_up(t, open_to) for t in (at, ray, number))
     camera = torch.div(ray, columns, rounding_mode="floor")
     azimuth, tangent = look_up(rays.azimuth.reshape(-1), ray), look_up(rays.tangent.reshape(-1), at)
     origin = look_up(rays.east, camera), look_up(rays.north, camera), look_up(rays.height, camera)
     sight = Sight(number, origin, (torch.sin(azimuth), torch.cos(azimuth), tangent))
     hit = meet(scene, sight)
+    hit.t += (-hit.t).clamp_(min=0) * MISS  # a camera inside of a car sees through it
     before = look_up(depth, at)
     depth.scatter_reduce_(0, at, hit.t, "amin")
     seen = places((hit.t < before) & (hit.t == look_up(depth, at)))
@@ -160,7 +163,7 @@ def _pixels_from_above(
     line, column = _spans(look_up(left, which), look_up(right - left, which))
     pair = look_up(inside, look_up(which, line))
     cars = max(table.shape[1], 1)
-    return (pair // cars * count + look_up(row, line)) * count + column, pair % cars
+    return (pair // cars * count + look_up(row, line)) * count + column, (pair % cars).int()
 
 
 def _outline(
@@ -232,7 +235,7 @@ def _facing(scene: Scene, rays: "Rays") -> tuple[Tensor, Tensor]:
     away = torch.sqrt(de * de + dn * dn)
     near = places(away < min(SIGHT, SMALLEST / rays.pixel))
     camera = torch.div(near, table.shape[1], rounding_mode="floor")
-    number = near % table.shape[1]
+    number = (near % table.shape[1]).int()
     sine = look_up(table[V["radius"]], number) / look_up(away.view(-1), near)
     half = torch.where(sine < 1, torch.asin(sine.clamp(max=1)), torch.full_like(sine, math.pi))
     first = look_up(rays.azimuth[:, 0].contiguous(), camera)
@@ -255,7 +258,7 @@ def _spans(start: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     count = count.clamp(min=0)
     which = torch.repeat_interleave(count)
     offset = torch.arange(len(which), device=start.device) - look_up(torch.cumsum(count, 0) - count, which)
-    return which, look_up(start, which) + offset
+    return which.int(), look_up(start, which) + offset
 
 
 def meet(scene: Scene, sight: Sight) -> Hit:
