@@ -12,12 +12,14 @@ import shapely
 
 from xview_demo.errors import XViewError
 from xview_demo.world import town
-from xview_demo.world.biome import BIOMES
-from xview_demo.world.draft import ISLAND, ROAD, WATER, rectangle, rectangles
+from xview_demo.world.biome import BIOMES, STYLES
+from xview_demo.world.buildings import slab
+from xview_demo.world.draft import ISLAND, ROAD, TAKEN_ROAD, WATER, Draft, rectangle, rectangles
 from xview_demo.world.materials import BUILDING, MATERIAL_ID, MATERIALS, B
 from xview_demo.world.roads import Network, build_network
-from xview_demo.world.surface import NOTHING, Raster, Surface, build_surface, stamp_cars
+from xview_demo.world.surface import NOTHING, Raster, Surface, build_surface
 from xview_demo.world.town import Plan, build_plan
+from xview_demo.world.vehicles import VEHICLE, V, car_tops, vehicle_table
 
 SIZE, RESOLUTION = 300.0, 0.5
 LABELS = np.array([material.label for material in MATERIALS])
@@ -103,9 +105,8 @@ def test_rasters_have_the_promised_types_and_hold_together(worlds):
 
 def test_every_class_occurs_over_ten_worlds(worlds):
     seen = {2}  # the sky belongs to the views
-    for plan, surface in list(worlds.values())[:10]:
-        stamped = stamp_cars(surface, plan.cars.aerial)
-        seen |= set(LABELS[np.unique(stamped.material)]) | set(LABELS[np.unique(surface.canopy_material)])
+    for _, surface in list(worlds.values())[:10]:
+        seen |= set(LABELS[np.unique(surface.material)]) | set(LABELS[np.unique(surface.canopy_material)])
     assert seen == set(range(8))
 
 
@@ -203,18 +204,17 @@ def test_paint_is_fractional_where_lines_are_thin():
     raise AssertionError("five dense cities without paint")
 
 
-def test_cars_stand_on_the_ground_and_leave_the_surface_alone(worlds):
+def test_cars_stand_on_the_ground_and_shade_it(worlds):
     plan, surface = worlds["row_house"]
     before = surface.height.copy()
-    stamped = stamp_cars(surface, plan.cars.ground)
-    assert (surface.height == before).all()
-    car = stamped.material == MATERIAL_ID["car"]
-    assert (car == (stamped.cover == MATERIAL_ID["car"])).all()
-    assert car.sum() > 500 and stamped.car_colour.shape == (*car.shape, 3)
-    rise = stamped.height[car] - surface.ground[car]
+    table = vehicle_table(surface, plan.cars.ground)
+    top, beneath = car_tops(surface, table)
+    assert (surface.height == before).all() and table.shape[1] == len(VEHICLE) and np.isfinite(table).all()
+    car = top > surface.height
+    assert car.sum() > 500 and not car[surface.instance > 0].any() and (beneath[car] > 0).mean() > 0.9
+    rise = top[car] - surface.ground[car]
     assert rise.min() > 0.5 and rise.max() < 4.2
-    lone = rectangle(*plan.cars.ground[0, :2], 1.0, 0.0, 1.0, 1.0)
-    assert lone.shape == (4, 2)
+    assert np.abs(table[:, V["base"]] - plan.terrain.height(table[:, :2])).max() < 0.5
 
 
 def test_the_grounds_fill_the_square_and_hills_are_smooth(worlds):
@@ -414,6 +414,46 @@ def angled_houses(place: Town) -> int:
     return sum(outline.area < 0.97 * outline.convex_hull.area for outline in unions)
 
 
+def wings_of(table: np.ndarray, body: np.ndarray) -> dict[int, set[int]]:
+    """Ends (−1, 1) of a body that carry a wing across it, for each of its long sides (−1, 1)."""
+    along = body[[B["cos"], B["sin"]]]
+    u, v = np.stack([along, [-along[1], along[0]]]) @ (table[:, :2] - body[:2]).T
+    across = np.abs(table[:, [B["cos"], B["sin"]]] @ along) < 0.5
+    long, wide = table[:, B["half_length"]], table[:, B["half_width"]]
+    reach_u, reach_v = np.where(across, wide, long), np.where(across, long, wide)
+    flush = np.abs(np.abs(u) + reach_u - body[B["half_length"]]) < 0.05
+    beyond = np.abs(v) + reach_v > body[B["half_width"]] + 1
+    inner = np.abs(np.abs(v) - reach_v) < 0.05  # it begins at the body's middle
+    wing = flush & beyond & inner & (np.abs(u) > reach_u + 0.5)
+    return {side: set(np.sign(u[wing & (np.sign(v) == side)]).astype(int)) for side in (-1, 1)}
+
+
+def courts(place: Town) -> int:
+    """Bodies with two wings on the same long side: a U."""
+    table = place.plan.buildings[above_ground(place.plan, "base") < 1].astype(float)
+    return sum({-1, 1} in wings_of(table, body).values() for body in table)
+
+
+def test_blocks_of_flats_are_bars_ls_and_us_that_keep_off_the_road():
+    shapes = set()
+    outline = np.array([[-40.0, -40.0], [40.0, -40.0], [40.0, 40.0], [-40.0, 40.0]])
+    base = build_plan(900_003, "dense_city", SIZE)
+    for seed in range(40):
+        draft = Draft(base.character, SIZE, base.terrain)
+        road = rectangle(0, 14, 1, 0, 150, 4)
+        draft.claim([road], TAKEN_ROAD)
+        slab(draft, np.random.default_rng(seed), STYLES["panel"], (0.0, 0.0, 1.0, 0.0, 22.0, 6.0), 4, outline)
+        table = np.array(draft.rows)
+        table = table[[material != MATERIAL_ID["roof_equipment"] for material in draft.roof_materials]]
+        ends = wings_of(table, table[0])
+        shapes.add((len(ends[-1]), len(ends[1])))
+        bodies = [shapely.Polygon(corners) for corners in rectangles(table)]
+        assert not any(body.intersects(shapely.Polygon(road).buffer(-1)) for body in bodies)
+        assert all(shapely.Polygon(outline).contains(body) for body in bodies)
+        assert len(bodies) == 1 + len(ends[-1])
+    assert shapes == {(0, 0), (1, 0), (2, 0)}
+
+
 def warehouses(place: Town) -> int:
     """Halls of more than 400 m² with loading bays."""
     table = place.plan.buildings
@@ -444,6 +484,7 @@ def towers(place: Town) -> int:
         (roofs(2), ("suburb", "village"), 10),
         (terraces, ("row_house",), 100),
         (angled_houses, ("suburb", "village"), 20),
+        (courts, ("suburb", "village", "desert_town"), 3),
         (warehouses, ("industrial",), 10),
         (towers, ("dense_city",), 10),
     ],

@@ -31,6 +31,11 @@ def world() -> World:
     return World(12, biome="village", size=300)
 
 
+@pytest.fixture(scope="module")
+def car_park() -> World:
+    return World(24, biome="industrial", size=300, exact=True)
+
+
 def directions(batch, vfov: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Azimuths (B, W) and elevations (H,) in radians of a panorama batch."""
     rows, columns = batch.depth.shape[-2:]
@@ -141,6 +146,68 @@ def test_a_fine_picture_from_above_is_the_middle_of_a_coarse_one(exact_world: Wo
         view = exact_world.aerial(sites[0], metres=metres, pixels=pixels)
         assert view.metres_per_pixel == batch.metres_per_pixel and view.latlon == sites[0].latlon
         torch.testing.assert_close(view.image, batch.colour[0])
+
+
+def outside(car: np.ndarray, east: torch.Tensor, north: torch.Tensor) -> torch.Tensor:
+    """Metres from the sides of a car's rectangle, positive outside, as `town.Cars` describes it."""
+    ahead = math.radians(car[2])
+    de, dn = east - float(car[0]), north - float(car[1])
+    u, v = de * math.sin(ahead) + dn * math.cos(ahead), dn * math.sin(ahead) - de * math.cos(ahead)
+    return torch.maximum(u.abs() - float(car[3]) / 2, v.abs() - float(car[4]) / 2)
+
+
+def level_cars(world: World) -> list[np.ndarray]:
+    """Cars (no lorries) in the open, alone, and on ground that differs by less than 0.25 m around them."""
+    scene, cars, chosen = world.ground_scene, world.plan.cars.ground, []
+    axis = torch.arange(-4.5, 4.6, 0.5)
+    for car in cars[(np.abs(cars[:, :2]) < world.size / 2 - 20).all(1)]:
+        index = scene.index(*torch.meshgrid(axis + float(car[0]), axis + float(car[1]), indexing="ij"))
+        ground, top = scene.ground[index.long()], torch.maximum(scene.height, scene.canopy)[index.long()]
+        alone = np.hypot(*(cars[:, :2] - car[:2]).T)
+        if (
+            car[5] < 2.5
+            and ground.max() - ground.min() < 0.25
+            and (top <= ground + 0.05).all()
+            and (alone < 7).sum() == 1
+        ):
+            chosen.append(car)
+    return chosen
+
+
+def test_a_car_seen_from_nearby_has_the_sides_and_corners_of_its_rectangle(car_park: World) -> None:
+    """Within a few centimetres: rasters of 0.5 m would make steps of half a metre."""
+    cars = level_cars(car_park)[:4]
+    assert len(cars) >= 3
+    for car, bearing in ((car, car[2] + turn) for car in cars for turn in (40, 160)):
+        spot = car[:2] + 4.2 * np.array([math.sin(math.radians(bearing)), math.cos(math.radians(bearing))])
+        site = replace(car_park.sites(1)[0], east=float(spot[0]), north=float(spot[1]))
+        batch = car_park.panoramas([site], headings=[bearing + 180], height=512, width=2048, camera_height=1.6)
+        azimuth, elevation = directions(batch, 90.0)
+        east, north, _ = ground_seen(batch)
+        level = (1.6 + batch.depth * torch.sin(elevation)[:, None])[0]
+        gap = outside(car, east[0] + site.east, north[0] + site.north)
+        seen = (batch.labels[0] == 0) & (gap.abs() < 0.6) & (level > 0.25) & (level < 0.5)
+        assert gap[seen].abs().quantile(0.99) < 0.06
+        ahead = np.array([math.sin(math.radians(car[2])), math.cos(math.radians(car[2]))])
+        left = np.array([-ahead[1], ahead[0]])
+        ends = [(u, v) for u in (-car[3] / 2, car[3] / 2) for v in (-car[4] / 2, car[4] / 2)]
+        corners = np.array([car[:2] - spot + u * ahead + v * left for u, v in ends])
+        middle = math.radians(bearing + 180)
+        expected = (np.arctan2(*corners.T) - middle + math.pi) % (2 * math.pi) - math.pi
+        columns = (azimuth[0][seen.any(0)] - middle + math.pi) % (2 * math.pi) - math.pi
+        for edge, corner in ((columns.min(), expected.argmin()), (columns.max(), expected.argmax())):
+            assert abs(float(edge) - expected[corner]) * np.hypot(*corners[corner]) < 0.08
+
+
+def test_a_car_seen_from_above_fills_its_rectangle(car_park: World) -> None:
+    cars = level_cars(car_park)[:6]
+    tiles = car_park.aerials([(float(c[0]), float(c[1])) for c in cars], metres=12.8, pixels=256)
+    step = ((torch.arange(256) + 0.5) / 256 - 0.5) * 12.8
+    assert len(cars) >= 3
+    for car, labels, height in zip(cars, tiles.labels, tiles.height, strict=True):
+        gap = outside(car, float(car[0]) + step[None], float(car[1]) - step[:, None])
+        assert (labels[gap < -0.03] == 0).all() and (labels[(gap > 0.03) & (gap < 0.8)] != 0).all()
+        assert height[gap < -0.03].max() == pytest.approx(float(car[5]), abs=0.02)
 
 
 def test_same_seed_gives_the_same_bytes() -> None:

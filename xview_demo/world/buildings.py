@@ -3,7 +3,7 @@
 import numpy as np
 
 from .biome import STYLES, Style, Weights, pick
-from .draft import TAKEN_BUILDING, TAKEN_ROAD, TAKEN_WATER, Draft, look_of, rectangle
+from .draft import TAKEN_BUILDING, TAKEN_ROAD, TAKEN_WATER, Draft, Look, look_of, rectangle
 from .parcels import Vector, one_of, surrounds
 
 Place = tuple[float, float, float, float, float, float]  # east, north, cos, sin, half length, half width
@@ -41,7 +41,7 @@ def fits(draft: Draft, place: Place, outline: np.ndarray | None, margin: float =
 def house(
     draft: Draft, rng: np.random.Generator, style: Style, place: Place, levels: float, outline: np.ndarray
 ) -> None:
-    """A detached house facing −v: main body, perhaps a wing and a chimney."""
+    """A detached house facing −v: main body, perhaps one wing or two around a court, and a chimney."""
     look = look_of(rng, style)
     east, north, cos, sin, hl, hw = place
     storeys = max(1, int(levels + rng.random()))
@@ -49,7 +49,11 @@ def house(
     roof = int(look["roof_type"])
     rise = float(look["pitch"]) * min(hl, hw)
     eave = draft.building(rng, look, place, height, roof=roof, rise=rise)
-    if rng.random() < 0.5:  # an L
+    shape = rng.random()
+    courtly = style in (STYLES["mediterranean"], STYLES["adobe"]) or hl > 7
+    if shape < (0.3 if courtly else 0.08) and _court(draft, rng, look, place, height, roof, outline):
+        pass
+    elif shape < 0.5:  # an L
         wing_half = min(hl, hw) * rng.uniform(0.5, 0.72)
         u = (hl - wing_half) * one_of(rng, (-1, 1))
         out = rng.uniform(1.2, 4.5)
@@ -66,6 +70,31 @@ def house(
         chimney = {**look, "roof": [0.25, 0.23, 0.22], "wall": [0.42, 0.26, 0.2]}
         draft.building(rng, chimney, (*spot, cos, sin, 0.45, 0.45), rise + 0.9, lift=eave,
                        roof_material="roof_equipment", claim=False)  # fmt: skip
+
+
+def wings(place: Place, side: int, out: float, half: float, ends: tuple[int, ...] = (-1, 1)) -> list[Place]:
+    """Boxes across a body's `ends`, `half` metres wide to either side, that reach `out` beyond its side `side`·v."""
+    _, _, cos, sin, hl, hw = place
+    centres = [local(place, end * (hl - half), side * (hw + out) / 2) for end in ends]
+    return [(*centre, -sin, cos, (hw + out) / 2, half) for centre in centres]
+
+
+def _court(
+    draft: Draft, rng: np.random.Generator, look: Look, place: Place, height: float, roof: int, outline: np.ndarray
+) -> bool:
+    """Two wings that make a house a U around a court of 3 m or more; False where there is no room for them."""
+    half = min(place[4] * rng.uniform(0.27, 0.36), 3.2)
+    out = rng.uniform(2.5, 6.5)
+    if place[4] - 2 * half < 1.5:
+        return False
+    for side in (1, -1) if rng.random() < 0.7 else (-1, 1):
+        boxes = wings(place, side, out, half)
+        corners = [rectangle(*box) for box in boxes]
+        if all(surrounds(outline, c) and draft.room(c, TAKEN_ROAD | TAKEN_WATER) for c in corners):
+            for box in boxes:
+                draft.building(rng, look, box, height, roof=min(roof, 1), rise=float(look["pitch"]) * half)
+            return True
+    return False
 
 
 def garage(draft: Draft, rng: np.random.Generator, style: Style, place: Place) -> None:
@@ -141,12 +170,37 @@ def tower(draft: Draft, rng: np.random.Generator, style: Style, place: Place, he
     equipment(draft, rng, shaft, top, int(rng.integers(2, 6)))
 
 
-def slab(draft: Draft, rng: np.random.Generator, style: Style, place: Place, levels: float) -> None:
-    """A free-standing block of flats."""
+def slab(
+    draft: Draft, rng: np.random.Generator, style: Style, place: Place, levels: float, outline: np.ndarray,
+    sides: tuple[int, ...] = (1, -1),
+) -> None:  # fmt: skip
+    """A free-standing block of flats: a bar, or with wings towards one of the `sides` of v an L or a U."""
     look = look_of(rng, style)
     storeys = max(3, int(levels + rng.random()))
-    eave = draft.building(rng, look, place, storeys * float(look["storey"]) + 0.6)
+    height = storeys * float(look["storey"]) + 0.6
+    boxes = _block_wings(draft, rng, place, outline, sides)
+    eave = draft.building(rng, look, place, height)
+    for box in boxes:
+        draft.building(rng, look, box, height)
     equipment(draft, rng, place, eave, int(rng.integers(2, 6)))
+
+
+def _block_wings(
+    draft: Draft, rng: np.random.Generator, place: Place, outline: np.ndarray, sides: tuple[int, ...]
+) -> list[Place]:
+    """Two wings, one or none of a block that is not built yet: what was drawn, or less where there is no room."""
+    shape, out, first = rng.random(), rng.uniform(8, 18), int(rng.integers(2))
+    half, hw = place[5] * rng.uniform(0.8, 1.0), place[5]
+    if shape > 0.7 or place[4] < 2.6 * half:
+        return []
+    both, one = (-1, 1), ((-1,), (1,))[first]
+    for ends in (both, one, (-one[0],)) if shape < 0.4 else (one, (-one[0],)):
+        for side in sides:
+            beyond = [(*local(place, end * (place[4] - half), side * (hw + out / 2)), *place[2:4], half, out / 2)
+                      for end in ends]  # fmt: skip
+            if all(fits(draft, box, outline, 2.0) and draft.room(rectangle(*box)) for box in beyond):
+                return wings(place, side, out, half, ends)
+    return []
 
 
 def warehouse(draft: Draft, rng: np.random.Generator, style: Style, place: Place, height: float) -> None:

@@ -25,7 +25,7 @@ def slabs(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
     for k, spot in enumerate(scatter(inset(lot.points, 8), rng.uniform(34, 46), rng, 0.1).tolist()):
         place = (*spot, *along, long, rng.uniform(5.5, 7.5))
         if fits(draft, place, lot.points, 2.5):
-            slab(draft, rng, one_of(rng, styles), place, max(c.levels, 3) * rng.uniform(0.8, 1.4))
+            slab(draft, rng, one_of(rng, styles), place, max(c.levels, 3) * rng.uniform(0.8, 1.4), lot.points)
         elif k % 2 == 0:
             small = turned(spot, along, 14.0, 9.0)
             if surrounds(lot.points, small) and draft.room(small):
@@ -128,7 +128,7 @@ def square(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
 
 
 def school(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
-    """A flat building with a yard, parking and a sports pitch."""
+    """A flat building, with wings now and then, a yard, parking and a sports pitch."""
     front = lot.front
     places = []
     if front is None:
@@ -144,12 +144,15 @@ def school(draft: Draft, lot: Lot, rng: np.random.Generator) -> None:
         park(draft, lot.points, rng)
         return
     draft.area(LAND, "lawn", lot.points)
-    slab(draft, rng, one_of(rng, neighbourhood(rng, {"panel": 1, "modern": 1, "city_brick": 1})), place, 2.2)
+    style = one_of(rng, neighbourhood(rng, {"panel": 1, "modern": 1, "city_brick": 1}))
+    slab(draft, rng, style, place, 2.2, lot.points, (1,))
     (east, north), (x, y) = place[:2], front.inward
-    yard = turned((east + x * 13, north + y * 13), front.along, place[4], 5.0)
-    if surrounds(lot.points, yard) and draft.room(yard):
-        draft.area(YARD, "asphalt" if rng.random() < 0.5 else "paving", yard)
-        draft.claim([yard], TAKEN_OTHER)
+    for scale in (1.0, 0.5, 0.3):  # wings leave less room
+        yard = turned((east + x * 13, north + y * 13), front.along, place[4] * scale, 5.0)
+        if surrounds(lot.points, yard) and draft.room(yard):
+            draft.area(YARD, "asphalt" if rng.random() < 0.5 else "paving", yard)
+            draft.claim([yard], TAKEN_OTHER)
+            break
     pitch_at = front.spot(front.length / 2, front.depth * 0.68)
     for scale in (1.0, 0.75, 0.5, 0.35):
         pitch = turned(pitch_at, front.along, 40 * scale, 25 * scale)

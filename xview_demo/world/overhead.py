@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .cars import draw_cars_from_above
 from .facade import Rows
 from .render import VEGETATION
 from .scene import Scene, look_up
@@ -28,10 +29,10 @@ def render_overhead(
     """
     step = ((torch.arange(pixels, device=east.device) + 0.5) / pixels - 0.5) * metres
     x, y = torch.broadcast_tensors(east[:, None, None] + step, north[:, None, None] - step[:, None])
-    side = None
+    side = level = None
+    datum = look_up(scene.ground, scene.index(east, north))
     if lean is not None:
-        datum = look_up(scene.ground, scene.index(east, north))
-        x, y, side = _under_leaning_sight(scene, x, y, lean, datum)
+        x, y, side, level = _under_leaning_sight(scene, x, y, lean, datum)
     colour = _sampled(scene, x, y, metres / pixels)
     index = scene.index(x, y)
     material = look_up(scene.material, index).int()
@@ -44,6 +45,9 @@ def render_overhead(
     colour = colour * (1 + 0.35 * sharp * grain * scene.texture(x * 7, y * 7))[:, None]
     if side is not None:
         colour = _walls_in_sight(scene, colour, index, side & ~covered)
+    level = torch.maximum(crown, solid) - datum[:, None, None] if level is None else level
+    shift = torch.zeros(len(east), 2, device=east.device) if lean is None else lean
+    draw_cars_from_above(scene, (east, north, metres / pixels), shift, datum, level, colour, label, height)
     return colour.clamp(0, 1), label, height
 
 
@@ -60,8 +64,11 @@ def _sampled(scene: Scene, x: Tensor, y: Tensor, metres_per_pixel: float) -> Ten
 
 def _under_leaning_sight(
     scene: Scene, x: Tensor, y: Tensor, lean: Tensor, datum: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions seen at pixels (x, y), and whether a vertical side is seen there: the highest level that is solid."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Positions seen at pixels (x, y): the highest level that is solid; whether a vertical side is seen there.
+
+    And the level in metres above the datum, −inf where none is found.
+    """
     tallest = float((torch.maximum(scene.height, scene.canopy) - scene.ground).max())
     reach = tallest * float(lean.norm(dim=1).max())
     steps = min(LEAN_STEPS, max(2, math.ceil(reach / scene.resolution)))
@@ -75,7 +82,7 @@ def _under_leaning_sight(
         height = torch.where(hit, level, height)
         side |= hit & (top - level > 1.5 * tallest / steps + 0.5)
         found |= hit
-    return x - height * east, y - height * north, side
+    return x - height * east, y - height * north, side, height.masked_fill(~found, -math.inf)
 
 
 def _walls_in_sight(scene: Scene, colour: Tensor, index: Tensor, side: Tensor) -> Tensor:

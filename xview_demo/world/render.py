@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .appearance import light, sun_vector
+from .cars import draw_cars
 from .cores import on_all_cores
 from .facade import enter_walls, roof_edge, shade_walls
 from .materials import MATERIAL_ID
@@ -191,6 +192,7 @@ def _render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
     label.masked_fill_(far, VEGETATION)
     _draw_solid(scene, march, pixels, places(~open_sky & ~crowned), rays.pixel, colour, depth, label)
     _draw_crowns(scene, march, pixels, places(crowned), crown_at, colour, depth, label)
+    draw_cars(scene, rays, colour, depth, label)
 
     _haze(scene, colour, depth)
     shape = (batch, columns, rows)

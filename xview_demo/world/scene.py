@@ -10,10 +10,12 @@ from torch import Tensor
 from . import appearance
 from .appearance import Moment
 from .cores import on_all_cores
-from .materials import MATERIAL_ID, MATERIALS, B
+from .materials import MATERIALS, B
 from .surface import Surface
 from .town import Plan
+from .vehicles import car_tops, vehicle_table
 
+UNDER_CARS = 0.6  # share of the ground's colour lost beneath cars
 LEVELS = 5  # mip levels of the ground colours
 BAND = 64  # rows baked at once: keeps the temporaries in the cache; a multiple of 2 ** (LEVELS − 1)
 NOTHING = -500.0  # canopy rasters hold less than this where no crown is
@@ -29,7 +31,7 @@ class Scene:
     resolution: float  # metres per pixel
     size: int  # pixels a side
     moment: Moment
-    height: Tensor  # (S·S,) top of what is solid
+    height: Tensor  # (S·S,) top of what is solid, cars aside
     ground: Tensor  # (S·S,) terrain
     canopy: Tensor  # (S·S,) top of the crowns, ≤ NOTHING where none
     canopy_base: Tensor  # (S·S,)
@@ -42,6 +44,7 @@ class Scene:
     atlas: Tensor  # (1, 3, S, 2 S) lit colours of solid tops, mip level l beside level l − 1
     overhead: Tensor  # (1, 3, S, S) lit colours seen from straight above, crowns included
     buildings: Tensor  # (columns, N + 1) number 0 unused
+    cars: Tensor  # (columns of `vehicles.VEHICLE`, C)
     crowns: Tensor  # (4, T + 1) colour and leaf density, number 0 unused
     labels: Tensor  # (materials,) uint8 class of each material
     grain: Tensor  # (materials,) texture strength
@@ -84,9 +87,14 @@ def put(raster: Tensor, at: Tensor, values: Tensor) -> None:
 
 
 def build_scene(
-    surface: Surface, plan: Plan, moment: Moment, place_seed: int, device: torch.device | str = "cpu"
+    surface: Surface,
+    plan: Plan,
+    moment: Moment,
+    place_seed: int,
+    device: torch.device | str = "cpu",
+    cars: np.ndarray | None = None,
 ) -> Scene:
-    """Bake a surface (with its cars stamped) for one moment."""
+    """Bake a surface for one moment, with the cars (n, 9) of that moment (see `town.Cars`) standing on it."""
     device = torch.device(device)
     resolution = float(surface.resolution)
     rasters = {name: torch.from_numpy(np.ascontiguousarray(getattr(surface, name))).to(device) for name in RASTERS}
@@ -98,12 +106,14 @@ def build_scene(
     colours, crowns, buildings = (torch.from_numpy(t.T.copy()).to(device) for t in (palette, leaves, rows))
     buildings = F.pad(buildings, (1, 0))
     grain = torch.tensor([m.grain for m in MATERIALS], device=device)
+    vehicles = vehicle_table(surface, np.zeros((0, 9)) if cars is None else cars)
     looks = _Looks(moment, resolution, colours, grain, buildings, crowns)
-    atlas, overhead, ceiling = _bake(_layers(surface, rasters, looks, place_seed), looks)
+    atlas, overhead, ceiling = _bake(_layers(surface, rasters, vehicles, looks, place_seed), looks)
     flat = {name: raster.reshape(-1) for name, raster in rasters.items()}
     return Scene(
         resolution=resolution, size=size, moment=moment, **flat, ceiling=ceiling.reshape(-1),
         atlas=atlas, overhead=overhead, buildings=buildings, crowns=crowns,
+        cars=torch.from_numpy(vehicles.T.copy()).to(device),
         labels=torch.tensor([m.label for m in MATERIALS], dtype=torch.uint8, device=device),
         grain=grain, colours=colours,
         noise=appearance.fine_noise(place_seed % 9973).reshape(-1).to(device),
@@ -123,22 +133,22 @@ class _Looks:
     crowns: Tensor
 
 
-Layers = dict[str, Tensor]  # rasters (R, S), the paint of the cars (R, S, 3), by name
+Layers = dict[str, Tensor]  # rasters (R, S) by name
 
 
-def _layers(surface: Surface, rasters: Layers, looks: _Looks, place_seed: int) -> Layers:
+def _layers(surface: Surface, rasters: Layers, vehicles: np.ndarray, looks: _Looks, place_seed: int) -> Layers:
     """Everything that is read when colours are baked: the rasters, paint, noises, and what needs a wide view."""
     layers = dict(rasters)
-    for name in ("pattern", "marking", "marking_yellow", "car_colour"):
-        values = getattr(surface, name)
-        if values is not None:
-            layers[name] = torch.from_numpy(values).to(layers["height"].device)
+    device = layers["height"].device
+    for name in ("pattern", "marking", "marking_yellow"):
+        layers[name] = torch.from_numpy(getattr(surface, name)).to(device)
+    solid, layers["beneath"] = (torch.from_numpy(t).to(device) for t in car_tops(surface, vehicles))
     generator = torch.Generator().manual_seed(place_seed % (1 << 31))
     size = layers["height"].shape[0]
     for name, metres in (("fine", 1.2), ("middle", 6.0), ("coarse", 45.0)):
         noise = appearance.smooth_noise(size, metres / looks.resolution, generator)
-        layers[name] = noise.to(layers["height"].device)
-    layers["top"] = torch.maximum(layers["height"], layers["canopy"])
+        layers[name] = noise.to(device)
+    layers["top"] = torch.maximum(solid, layers["canopy"])
     layers["ceiling"] = appearance.shadow_ceiling(layers["top"], looks.moment, looks.resolution)
     layers["around"] = appearance.surroundings(layers["top"])
     return layers
@@ -164,7 +174,7 @@ def _bake(layers: Layers, looks: _Looks) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _solid_albedo(band: Layers, looks: _Looks) -> Tensor:
-    """(3, R, S) unlit colours of the solid tops: palette × texture × pattern, roofs, paint and cars."""
+    """(3, R, S) unlit colours of the solid tops: palette × texture × pattern, roofs, paint, dark under cars."""
     snow = looks.moment.snow
     material, instance = band["material"].int(), band["instance"]
     roofs = looks.buildings[B["roof_r"] : B["roof_b"] + 1] * (1 - 0.9 * snow) + 0.9 * snow * 0.9
@@ -183,10 +193,7 @@ def _solid_albedo(band: Layers, looks: _Looks) -> Tensor:
         worn = (0.8 + 0.12 * look_up(middle, at)).clamp_(0.3, 1).mul_(fade)
         cover = worn.mul_(look_up(band[name].reshape(-1), at).float() / 255)
         put(flat, at, look_up(flat, at) * (1 - cover) + cover * torch.tensor(paint, device=at.device)[:, None])
-    if "car_colour" in band:
-        at = places(material == MATERIAL_ID["car"])
-        put(flat, at, band["car_colour"].reshape(-1, 3)[at].T.float() / 255)
-    return albedo
+    return albedo.mul_(1 - UNDER_CARS * band["beneath"])
 
 
 def _shadow(heights: Tensor, ceiling: Tensor) -> Tensor:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from .draft import ROAD, WALK, Pattern, rectangle, rectangles
+from .draft import ROAD, WALK, Pattern, rectangles
 from .materials import MATERIAL_ID, B
 from .town import Plan
 
@@ -36,7 +36,6 @@ class Surface:
     marking: np.ndarray  # uint8, coverage by white paint
     marking_yellow: np.ndarray  # uint8, coverage by yellow paint
     pattern: np.ndarray  # uint8, multiplicative detail, 128 neutral
-    car_colour: np.ndarray | None = None  # uint8 (S, S, 3), only after `stamp_cars`
 
 
 class Raster:
@@ -371,51 +370,3 @@ def _trunks(plan: Plan, raster: Raster, material: np.ndarray, height: np.ndarray
     ok &= (plan.trees[:, 5] != MATERIAL_ID["shrub"]) & (instance[r, c] == 0)
     height[r[ok], c[ok]] = np.maximum(plan.trees[ok, 4] + 0.3, height[r[ok], c[ok]])
     material[r[ok], c[ok]] = MATERIAL_ID["trunk"]
-
-
-def _stamp(raster: Raster, rise: np.ndarray, colour: np.ndarray, row: list[float]) -> None:
-    """Draw one car: body, cabin with dark windows, painted roof; vans and lorries are boxes with a cab."""
-    east, north, heading, length, width, height, *albedo = row
-    angle = np.radians(heading)
-    cos, sin = float(np.sin(angle)), float(np.cos(angle))  # u along the heading
-    paint = [255 * value for value in albedo]
-
-    def box(front: float, back: float, wide: float) -> np.ndarray:
-        middle, long = (front + back) / 2 * length, (front - back) / 2 * length
-        return raster.pixels(rectangle(east + cos * middle, north + sin * middle, cos, sin, long, width / 2 * wide))
-
-    tall = height > 2.6
-    cv2.fillConvexPoly(rise, box(0.5, -0.5, 1.0), height if tall else height * 0.6, shift=SHIFT)
-    cv2.fillConvexPoly(colour, box(0.5, -0.5, 1.0), paint, shift=SHIFT)
-    if tall:
-        cv2.fillConvexPoly(rise, box(0.5, 0.3, 1.0), height * 0.8, shift=SHIFT)
-        cv2.fillConvexPoly(colour, box(0.5, 0.3, 1.0), [90, 96, 110], shift=SHIFT)
-        return
-    back = -0.5 if height > 2.0 else -0.42
-    cv2.fillConvexPoly(rise, box(0.2, back, 0.92), height, shift=SHIFT)
-    cv2.fillConvexPoly(colour, box(0.2, back, 0.92), [22, 25, 28], shift=SHIFT)
-    cv2.fillConvexPoly(colour, box(0.08, back + 0.12, 0.85), paint, shift=SHIFT)
-
-
-def stamp_cars(surface: Surface, cars: np.ndarray) -> Surface:
-    """A copy of the surface with cars (n, 9) standing on it; see `town.Cars` for the columns.
-
-    Height, material, cover and marking change; `car_colour` (S, S, 3) uint8 holds the paint, dark on the windows.
-    """
-    raster = Raster(surface.size, surface.resolution)
-    rise = np.zeros((raster.n, raster.n), np.float32)
-    colour = np.zeros((raster.n, raster.n, 3), np.uint8)
-    for row in cars.tolist():
-        _stamp(raster, rise, colour, row)
-    row, column = np.nonzero(rise)
-    free = (surface.instance[row, column] == 0) & (surface.height[row, column] <= surface.ground[row, column] + 0.05)
-    where = row[free], column[free]
-    stood = {
-        name: getattr(surface, name).copy() for name in ("height", "material", "cover", "marking", "marking_yellow")
-    }
-    stood["height"][where] = surface.ground[where] + rise[where]
-    stood["material"][where] = stood["cover"][where] = MATERIAL_ID["car"]
-    stood["marking"][where] = stood["marking_yellow"][where] = 0
-    paint = np.zeros_like(colour)
-    paint[where] = colour[where]
-    return replace(surface, **stood, car_colour=paint)

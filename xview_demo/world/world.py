@@ -16,8 +16,9 @@ from ..views import AerialView, GroundView
 from . import overhead, render, sensor, steady
 from .appearance import Moment, draw_moment, drift
 from .biome import BIOMES
+from .cars import beside_cars
 from .scene import NOTHING, Scene, build_scene
-from .surface import Surface, build_surface, stamp_cars
+from .surface import Surface, build_surface
 from .town import Plan, build_plan
 
 SPLITS = {"train": range(0, 900_000), "validation": range(900_000, 950_000), "test": range(950_000, 1_000_000)}
@@ -130,8 +131,7 @@ class World:
         return np.random.default_rng([self.seed, seed, *purpose.encode()])
 
     def _scene(self, moment: Moment, cars: np.ndarray) -> Scene:
-        surface = stamp_cars(self.surface, cars)
-        return build_scene(surface, self.plan, moment, self.seed, self.device)
+        return build_scene(self.surface, self.plan, moment, self.seed, self.device, cars)
 
     @cached_property
     def ground_scene(self) -> Scene:
@@ -177,7 +177,7 @@ class World:
         scene = self.ground_scene
         position = torch.from_numpy(points[:, :2].astype(np.float32)).to(self.device)
         around = torch.from_numpy(steady.bearing(np.arange(8) * (math.pi / 4)).astype(np.float32)).to(self.device)
-        free = torch.ones(len(points), dtype=torch.bool, device=self.device)
+        free = ~beside_cars(scene, position, 1.8)
         for radius in (0.0, 0.9, 1.8, 2.7):
             index = scene.index(position[:, :1] + radius * around[:, 0], position[:, 1:] + radius * around[:, 1]).long()
             ground = scene.ground[index]
