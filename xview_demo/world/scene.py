@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from . import appearance
 from .appearance import Moment
 from .materials import MATERIAL_ID, MATERIALS, B
+from .sky import bake_sky
 from .surface import Surface
 from .town import Plan
 
@@ -48,6 +50,11 @@ class Scene:
     noise: Tensor  # (512·512,) fine texture
     backdrop: Tensor  # (720,) tangent of the far skyline's elevation by azimuth
 
+    @cached_property
+    def sky(self) -> Tensor:
+        """Table of the sky's colours, see `bake_sky`."""
+        return bake_sky(self.moment, self.noise)
+
     @property
     def half(self) -> float:
         """Half the side in metres."""
@@ -55,13 +62,17 @@ class Scene:
 
     def index(self, east: Tensor, north: Tensor) -> Tensor:
         """Flat raster index (int32) of positions in metres; positions outside take the nearest edge pixel."""
-        column = ((east + self.half) / self.resolution).clamp_(0, self.size - 1).int()
-        row = ((self.half - north) / self.resolution).clamp_(0, self.size - 1).int()
-        return row.mul_(self.size).add_(column)
+        return self.cell((east + self.half).div_(self.resolution), (self.half - north).div_(self.resolution))
+
+    def cell(self, column: Tensor, row: Tensor) -> Tensor:
+        """Flat raster index (int32) of fractional pixels, which it overwrites; those outside take the edge."""
+        last = self.size - 1
+        return row.clamp_(0, last).int().mul_(self.size).add_(column.clamp_(0, last).int())
 
     def texture(self, x: Tensor, y: Tensor) -> Tensor:
         """The fine texture, repeated, at positions in its pixels."""
-        return look_up(self.noise, ((y.floor().int() & 511) << 9) + (x.floor().int() & 511))
+        row, column = (t.floor().int().bitwise_and_(511) for t in (y, x))
+        return look_up(self.noise, row.bitwise_left_shift_(9).add_(column))
 
 
 def look_up(raster: Tensor, index: Tensor) -> Tensor:
