@@ -122,7 +122,7 @@ def ray_distances(resolution: float, device: torch.device) -> Tensor:
 def render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
     """Colour (B, 3, H, W) in [0, 1], depth (B, H, W) in metres along the ray (sky: inf), class (B, H, W) uint8."""
     batch, columns, rows = rays.shape
-    scene.sky  # noqa: B018  baked once, before the cores share it
+    _ = scene.sky, scene.marked_height  # baked once, before the cores share them
     colour = torch.empty(batch, 3, rows, columns, device=rays.east.device)
     depth = torch.empty(batch, rows, columns, device=rays.east.device)
     label = torch.empty(batch, rows, columns, device=rays.east.device, dtype=torch.uint8)
@@ -202,12 +202,13 @@ def _march(scene: Scene, rays: Rays) -> _March:
     distance = ray_distances(scene.resolution, rays.east.device)
     samples = len(distance)
     index = _index_along(scene, rays, distance)
-    height = look_up(scene.height, index)
+    height = look_up(scene.marked_height, index)
     tangent = (height - rays.height[:, None, None]).mul_(1 / distance)
     horizon = torch.cummax(tangent.view(-1, samples), -1).values
     sought = rays.slopes.tangent.reshape(-1, rows).contiguous()
     solid = torch.searchsorted(horizon, sought, out_int32=True).view(-1)
-    crown = _first_crown(scene, rays, distance, index.view(-1), horizon.view(-1))
+    crowned = places(height.view(torch.int32).bitwise_and(1) > 0)
+    crown = _first_crown(scene, rays, distance, index.view(-1), horizon.view(-1), crowned)
     return _March(distance, height.view(-1), index.view(-1), solid, crown)
 
 
@@ -220,11 +221,11 @@ def _index_along(scene: Scene, rays: Rays, distance: Tensor) -> Tensor:
     return scene.cell(torch.addcmul(column, east, steps), torch.addcmul(row, north, steps, value=-1))
 
 
-def _first_crown(scene: Scene, rays: Rays, distance: Tensor, index: Tensor, horizon: Tensor) -> Tensor:
+def _first_crown(scene: Scene, rays: Rays, distance: Tensor, index: Tensor, horizon: Tensor, crowned: Tensor) -> Tensor:
     """(N·H,) int32 first sample whose crown covers the pixel, K where none does or something solid hides it."""
     batch, columns, rows = rays.shape
     samples, count = len(distance), batch * columns
-    ray, sample, top, base = _hanging(scene, rays, distance, index, horizon)
+    ray, sample, top, base = _hanging(scene, rays, distance, index, horizon, crowned)
     upper = torch.ceil(rays.row_of(top, ray)).clamp_(min=0).int()
     lower = torch.floor(rays.row_of(base, ray)).clamp_(max=rows - 1).int()
     seen = places(lower >= upper)
@@ -247,15 +248,14 @@ def _first_crown(scene: Scene, rays: Rays, distance: Tensor, index: Tensor, hori
 
 
 def _hanging(
-    scene: Scene, rays: Rays, distance: Tensor, index: Tensor, horizon: Tensor
+    scene: Scene, rays: Rays, distance: Tensor, index: Tensor, horizon: Tensor, at: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Crown samples that may be seen: column and sample (int32), tangents of the crown's top and base; all (M,).
+    """Which of the crown samples `at` may be seen: column and sample (int32), tangents of the crown's top and base; all (M,).
 
     Left out is what the solid horizon hides, and what the crown's sample just before covers from top to base.
     """
     batch, columns, rows = rays.shape
     samples = len(distance)
-    at = places(look_up(scene.canopy_material, index) > 0)
     ray = torch.div(at, samples, rounding_mode="trunc").int()
     sample = at.int() - ray * samples
     eye, nearness = look_up(rays.height.repeat_interleave(columns), ray), look_up(1 / distance, sample)

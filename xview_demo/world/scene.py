@@ -55,6 +55,12 @@ class Scene:
         """Table of the sky's colours, see `bake_sky`."""
         return bake_sky(self.moment, self.noise)
 
+    @cached_property
+    def marked_height(self) -> Tensor:
+        """(S·S,) the heights; the last bit of each says whether a crown hangs there, so one look-up tells both."""
+        bits = self.height.view(torch.int32) & -2
+        return bits.bitwise_or_(self.canopy_material > 0).view(torch.float32)
+
     @property
     def half(self) -> float:
         """Half the side in metres."""
