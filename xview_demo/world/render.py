@@ -225,6 +225,8 @@ def _first_crown(scene: Scene, rays: Rays, distance: Tensor, index: Tensor, hori
     """(N·H,) int32 first sample whose crown covers the pixel, K where none does or something solid hides it."""
     batch, columns, rows = rays.shape
     samples, count = len(distance), batch * columns
+    if not len(crowned):
+        return torch.full((count * rows,), samples, dtype=torch.int32, device=index.device)
     ray, sample, top, base = _hanging(scene, rays, distance, index, horizon, crowned)
     upper = torch.ceil(rays.row_of(top, ray)).clamp_(min=0).int()
     lower = torch.floor(rays.row_of(base, ray)).clamp_(max=rows - 1).int()
@@ -250,7 +252,7 @@ def _first_crown(scene: Scene, rays: Rays, distance: Tensor, index: Tensor, hori
 def _hanging(
     scene: Scene, rays: Rays, distance: Tensor, index: Tensor, horizon: Tensor, at: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Which of the crown samples `at` may be seen: column and sample (int32), tangents of the crown's top and base; all (M,).
+    """Column, sample (int32) and tangents of the crown's top and base of the crown samples `at` that may be seen.
 
     Left out is what the solid horizon hides, and what the crown's sample just before covers from top to base.
     """
@@ -276,14 +278,14 @@ class _Picture:
     depth: Tensor  # (P,) metres along the ground
     label: Tensor  # (P,) uint8 class
 
-    def draw(self, at: Tensor, colour: Tensor, depth: Tensor | float, label: Tensor | int) -> None:
+    def draw(self, at: Tensor, colour: Tensor, depth: Tensor, label: Tensor | int) -> None:
         """Put things onto the pixels `at`."""
         put(self.colour, at, colour)
-        for raster, value in ((self.depth, depth), (self.label, label)):
-            if isinstance(value, Tensor):
-                raster.scatter_(0, at, value)
-            else:
-                raster.scatter_(0, at, value)
+        put(self.depth, at, depth)
+        if isinstance(label, Tensor):
+            put(self.label, at, label)
+        else:
+            self.label.scatter_(0, at, label)
 
 
 def _render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:

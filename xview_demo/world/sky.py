@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .appearance import Moment, sun_vector
 
-COLUMNS, ROWS = 1024, 160  # of the table
+COLUMNS, ROWS = 640, 320  # of the table
 _LOW = 0.12  # keeps the plane of the clouds from running to infinity at the horizon
 _NEAREST, _FARTHEST = 1 / (1 + _LOW), 1 / _LOW
 
