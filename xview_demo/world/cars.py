@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .appearance import light, sun_vector
 from .scene import Scene, look_up, places, put
+from .sky import hazed
 from .vehicles import PARTS, PLANES, V
 
 if TYPE_CHECKING:
@@ -67,21 +68,22 @@ class _Columns:
         return look_up(self.table[first : first + len(PLANES)], self.number)
 
 
-def draw_cars(scene: Scene, rays: "Rays", colour: Tensor, depth: Tensor, label: Tensor) -> None:
+def draw_cars(scene: Scene, rays: "Rays", tangent: Tensor, colour: Tensor, depth: Tensor, label: Tensor) -> None:
     """Draw the cars over a picture of everything else, in place, where they are nearer than what it shows.
 
-    `colour` (3, P), `depth` (P,) metres along the ground and `label` (P,) hold the pixels column by column.
+    `tangent` (P,) of the rays, `colour` (3, P), `depth` (P,) metres along the ground and `label` (P,) hold the pixels
+    column by column.
     """
     if not scene.cars.shape[1]:
         return
-    columns, rows = rays.tangent.shape[1:]
+    columns = rays.shape[1]
     at, ray, number, nearest = _pixels(scene, rays)
     open_to = places(look_up(depth, at) > nearest)
     if not len(open_to):
         return
     at, ray, number = (look_up(t, open_to) for t in (at, ray, number))
     camera = torch.div(ray, columns, rounding_mode="floor")
-    azimuth, tangent = look_up(rays.azimuth.reshape(-1), ray), look_up(rays.tangent.reshape(-1), at)
+    azimuth, tangent = look_up(rays.azimuth.reshape(-1), ray), look_up(tangent, at)
     origin = look_up(rays.east, camera), look_up(rays.north, camera), look_up(rays.height, camera)
     sight = Sight(number, origin, (torch.sin(azimuth), torch.cos(azimuth), tangent))
     hit = meet(scene, sight)
@@ -90,7 +92,8 @@ def draw_cars(scene: Scene, rays: "Rays", colour: Tensor, depth: Tensor, label: 
     depth.scatter_reduce_(0, at, hit.t, "amin")
     seen = places((hit.t < before) & (hit.t == look_up(depth, at)))
     hit, at, steepness = hit.at(seen), look_up(at, seen), look_up(tangent, seen)
-    put(colour, at, shade(scene, hit, hit.t * torch.sqrt(1 + steepness**2) * rays.pixel))
+    paint = shade(scene, hit, hit.t * torch.sqrt(1 + steepness**2) * rays.pixel)
+    put(colour, at, hazed(scene.moment, paint, hit.t))
     label.scatter_(0, at, BACKGROUND)
 
 
@@ -199,7 +202,7 @@ def beside_cars(scene: Scene, position: Tensor, metres: float) -> Tensor:
 def _pixels(scene: Scene, rays: "Rays") -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Pixels, their columns, cars that may stand there and least distances along the ground to these, (M,) each."""
     ray, number = _facing(scene, rays)
-    columns, rows = rays.tangent.shape[1:]
+    _, columns, rows = rays.shape
     car, camera = _Columns(scene, number), torch.div(ray, columns, rounding_mode="floor")
     azimuth, eye = look_up(rays.azimuth.reshape(-1), ray), look_up(rays.height, camera)
     sine, cosine = torch.sin(azimuth), torch.cos(azimuth)

@@ -1,6 +1,7 @@
 """A surface at one moment, on a device, ready to be looked at: baked colours, shadows and lookup tables."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from . import appearance
 from .appearance import Moment
 from .cores import on_all_cores
 from .materials import MATERIALS, B
+from .sky import bake_sky
 from .surface import Surface
 from .town import Plan
 from .vehicles import car_tops, vehicle_table
@@ -52,6 +54,17 @@ class Scene:
     noise: Tensor  # (512·512,) fine texture
     backdrop: Tensor  # (720,) tangent of the far skyline's elevation by azimuth
 
+    @cached_property
+    def sky(self) -> Tensor:
+        """Table of the sky's colours, see `bake_sky`."""
+        return bake_sky(self.moment, self.noise)
+
+    @cached_property
+    def marked_height(self) -> Tensor:
+        """(S·S,) the heights; the last bit of each says whether a crown hangs there, so one look-up tells both."""
+        bits = self.height.view(torch.int32) & -2
+        return bits.bitwise_or_(self.canopy_material > 0).view(torch.float32)
+
     @property
     def half(self) -> float:
         """Half the side in metres."""
@@ -59,13 +72,17 @@ class Scene:
 
     def index(self, east: Tensor, north: Tensor) -> Tensor:
         """Flat raster index (int32) of positions in metres; positions outside take the nearest edge pixel."""
-        column = ((east + self.half) / self.resolution).clamp_(0, self.size - 1).int()
-        row = ((self.half - north) / self.resolution).clamp_(0, self.size - 1).int()
-        return row.mul_(self.size).add_(column)
+        return self.cell((east + self.half).div_(self.resolution), (self.half - north).div_(self.resolution))
+
+    def cell(self, column: Tensor, row: Tensor) -> Tensor:
+        """Flat raster index (int32) of fractional pixels, which it overwrites; those outside take the edge."""
+        last = self.size - 1
+        return row.clamp_(0, last).int().mul_(self.size).add_(column.clamp_(0, last).int())
 
     def texture(self, x: Tensor, y: Tensor) -> Tensor:
         """The fine texture, repeated, at positions in its pixels."""
-        return look_up(self.noise, ((y.floor().int() & 511) << 9) + (x.floor().int() & 511))
+        row, column = (t.floor().int().bitwise_and_(511) for t in (y, x))
+        return look_up(self.noise, row.bitwise_left_shift_(9).add_(column))
 
 
 def look_up(raster: Tensor, index: Tensor) -> Tensor:
