@@ -16,6 +16,7 @@ from xview_demo.world.world import VERSION
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 USUAL = "10,000"  # tiles of a gallery of test worlds
+EARLIER = "\n† Measured on worlds of an earlier version, which the card names; `python -m train measure NAME` measures anew.\n"
 RUNGS = (("known", "R@1 %"), ("known", "R@10 %"), ("known", "R@1% %"), ("unknown", "R@1 %"))  # of the ladder's table
 HEADLINES = {
     "matching": {"R@1 %": "R@1 {} %", "median heading error °": "median heading error {}°"},
@@ -52,10 +53,10 @@ def numbers(name: str) -> str:
 
 
 def dated(name: str) -> str:
-    """A footnote for numbers that were measured on worlds of an earlier version."""
+    """The sign of a footnote for numbers that were measured on worlds of an earlier version."""
     card = zoo.CARDS / f"{name}.md"
     text = card.read_text("utf-8") if card.is_file() else ""
-    return f" (worlds of version {version_of(text)})" if NOTE in text and version_of(text) != VERSION else ""
+    return " †" if NOTE in text and version_of(text) != VERSION else ""
 
 
 def listed() -> list[str]:
@@ -95,6 +96,7 @@ def updated(readme: str) -> str:
     for name, made in (("models", table()), ("ladder", ladder())):
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, _, rest = readme.partition(start)
+        made += EARLIER if "†" in made else ""
         readme = before + start + made + end + rest.partition(end)[2]
     return readme
 
