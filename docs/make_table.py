@@ -16,7 +16,7 @@ from xview_demo.world.world import VERSION
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 USUAL = "10,000"  # tiles of a gallery of test worlds
-EARLIER = "\n† Measured on worlds of an earlier version, which the card names; `python -m train measure NAME` measures anew.\n"
+EARLIER = "\n† On worlds of an earlier version, which the card names; `python -m train measure NAME` measures anew.\n"
 RUNGS = (("known", "R@1 %"), ("known", "R@10 %"), ("known", "R@1% %"), ("unknown", "R@1 %"))  # of the ladder's table
 HEADLINES = {
     "matching": {"R@1 %": "R@1 {} %", "median heading error °": "median heading error {}°"},
@@ -54,9 +54,11 @@ def numbers(name: str) -> str:
 
 def dated(name: str) -> str:
     """The sign of a footnote for numbers that were measured on worlds of an earlier version."""
-    card = zoo.CARDS / f"{name}.md"
-    text = card.read_text("utf-8") if card.is_file() else ""
-    return " †" if NOTE in text and version_of(text) != VERSION else ""
+    cards = {other: zoo.CARDS / f"{other}.md" for other in list_models(zoo.get(name).task)}
+    texts = {other: path.read_text("utf-8") for other, path in cards.items() if path.is_file()}
+    versions = {other: version_of(text) for other, text in texts.items() if NOTE in text}
+    measured = [versions[name]] if name in versions else versions.values()  # a floor stands in the others' cards
+    return " †" if min(measured, default=VERSION) < VERSION else ""
 
 
 def listed() -> list[str]:
