@@ -4,12 +4,12 @@
 
 Prints:
 
-    21… tiles of 64 m, descriptors of 10752 numbers
-    1  score 1.…  … m away
-    2  score 1.…  … m away
+    225 tiles of 64 m, descriptors of 10752 numbers
+    1  score 1.5…  2 m away
+    2  score 1.…  90 m away
     3  score 1.…  … m away
     heading 40° (the file says 40°), confidence … %
-    without the heading: rank 1 is … m away, heading …°
+    without the heading: rank 1 is 2 m away, heading 40°
     wrote matches.png and matches.geojson
 """
 

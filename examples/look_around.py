@@ -5,11 +5,11 @@
 Prints:
 
     village, seed 950004: test
-    the street runs towards …°, the camera stands at …
-    panorama 256 × 1024 pixels, 360° × 90°, centre column looks along …°
-    nearest thing in view: … m; sky … %
+    the street runs towards 37°, the camera stands at -39.53068, -155.66248
+    panorama 256 × 1024 pixels, 360° × 90°, centre column looks along 37°
+    nearest thing in view: 3.6 m; sky 30 %
     aerial 256 × 256 pixels, 0.25 m each, north up
-    from above: building … %, road … %, vegetation … %
+    from above: building 3 %, road 14 %, vegetation 23 %
     wrote look_around.png
 """
 

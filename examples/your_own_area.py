@@ -7,11 +7,11 @@ The folder is made here from a generated world, so that the script runs anywhere
 
 Prints:
 
-    49 tiles in tiles/, for example …
+    49 tiles in tiles/, for example -39.5336890,-155.6627748.jpg
     a gallery of 49 tiles in gallery/
-    opened again: 49 tiles from … to …
-    the panorama was taken … m from the centre of the best tile
-    searching only within 60 m: … tiles
+    opened again: 49 tiles from -39.5354, -155.6650 to -39.5337, -155.6628
+    the panorama was taken 2 m from the centre of the best tile
+    searching only within 60 m: 9 tiles
 """
 
 import argparse
