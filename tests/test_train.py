@@ -15,7 +15,18 @@ from train import augment, cache, cards, looks, losses, remeasure
 from train.__main__ import main
 from train.data import rarity
 from train.depth import DepthMethod
-from train.engine import Average, Settings, cosine, generator_of, muon, resume, save_checkpoint, step_of, train
+from train.engine import (
+    Average,
+    Settings,
+    autocast,
+    cosine,
+    generator_of,
+    muon,
+    resume,
+    save_checkpoint,
+    step_of,
+    train,
+)
 from train.memory import TileMemory
 from train.recipes import RECIPES, get
 from xview_demo import zoo
@@ -413,3 +424,10 @@ def test_measuring_again_measures(capsys):
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
     assert rows[0][:2] == ["world test", "mIoU"] and 0 < float(rows[0][2].split()[0]) < 1
     assert (zoo.CARDS / "unet-ground-world.md").read_bytes() == before
+
+
+@pytest.mark.parametrize(("capability", "kind"), [("AVX2", torch.float32), ("AVX512", torch.bfloat16)])
+def test_half_precision_is_for_processors_that_have_it(capability, kind, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    with autocast():
+        assert (torch.rand(2, 2) @ torch.rand(2, 2)).dtype == kind

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from train import augment
 from train.cache import Cache
 from train.data import apart, neighbours, pairs
-from train.engine import Settings, descend
+from train.engine import Settings, autocast, descend
 from train.losses import info_nce
 from xview_demo.geometry.overhead import TILE_METRES
 from xview_demo.models.matching.bird_eye_correlation import weighted_correlation
@@ -74,7 +74,7 @@ class BirdEyeMethod:
         """One update; logs the loss and the share of queries found within the batch."""
         model, soft = self.model, self.options["soft"]
         pictures = model.above(batch.strip)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             maps, _ = model.posed(pictures, batch.turn, batch.height)
             tiles = model.features(batch.tile, "aerial")
         volume = weighted_correlation(maps, model.near, tiles, self.shifts, model.joint)

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from train import augment
-from train.engine import Settings, cosine, descend
+from train.engine import Settings, autocast, cosine, descend
 from xview_demo.errors import XViewError
 
 READ_COLOUR = 0.2  # strength by which the colours of what a reader reads are changed
@@ -67,12 +67,12 @@ def contest(
     Its parameters need no gradient afterwards. `label` is what it should say of true pictures.
     """
     held = None if fake_beside is None else fake_beside.detach()
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         truth, drawn = net(real, real_beside), net(fake.detach(), held)
     judge = 0.5 * (_bce(truth, label) + _bce(drawn, 0.0))
     descend(optimiser, judge, clip=None)
     net.requires_grad_(False)
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         return judge.item(), _bce(net(fake, fake_beside), 1.0)
 
 
@@ -87,7 +87,7 @@ def contest_classes(
         kinds: (B, H, W) classes that it should show.
         target, truth: (B, 3, H, W) true pictures and (B, H, W) their classes.
     """
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         real, fake = net(target), net(image.detach())
     count = real.shape[1] - 1
     shares = F.one_hot(truth, count).float().mean((0, 1, 2))
@@ -97,7 +97,7 @@ def contest_classes(
     judge = F.cross_entropy(real, truth, weight) + F.cross_entropy(fake, drawn)
     descend(optimiser, judge, clip=None)
     net.requires_grad_(False)
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         return judge.item(), F.cross_entropy(net(image), kinds, weight)
 
 
@@ -154,7 +154,7 @@ class Reader(nn.Module):
 
     def forward(self, image: Tensor, kinds: Tensor) -> Tensor:
         """Cross-entropy of the classes (B, H, W) that pictures (B, 3, H, W) in [0, 1] should show."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             logits = self.net(image.contiguous(memory_format=torch.channels_last))
         return F.cross_entropy(logits.float(), kinds)
 

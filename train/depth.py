@@ -6,7 +6,7 @@ from torch import Generator, Tensor
 from train import augment
 from train.cache import Cache
 from train.data import draw, images, labels
-from train.engine import Settings, descend, muon, settle, step_of
+from train.engine import Settings, autocast, descend, muon, settle, step_of
 from train.losses import depth_loss
 from xview_demo.models.depth.unet import UNetDepth
 
@@ -44,7 +44,7 @@ class DepthMethod:
     def step(self, batch: Batch) -> dict[str, float]:
         """One update."""
         image, metres, elevation, camera = batch
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             whole = image.shape[-1] == self.cache.config.width
             log_depth, sky, height = self.model(image, panorama=whole, rows=elevation)
         tall = (height - camera.log()).abs().mean()

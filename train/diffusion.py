@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from train.contest import ClassLoss, Reader, check_finish, contest_classes, cosine_to, distance, partly_true
-from train.engine import Settings, descend
+from train.engine import Settings, autocast, descend
 from train.losses import info_nce
 from train.synthesis import Views, draw_views
 from xview_demo.classes import CLASSES
@@ -142,7 +142,7 @@ class DiffusionMethod:
         vae, side = self.model.vae, min(int(self.options["crop"]), batch.target.shape[-1])
         top, left = (int(x) for x in torch.randint(batch.target.shape[-1] - side + 1, (2,)))
         tile = batch.target[..., top : top + side, left : left + side] * 2 - 1
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             posterior = vae.encode(tile).latent_dist
             again = vae.decode(posterior.sample()).sample.float()
             ground, aerial = self.model.embed(batch.query.image), self.model.embed(batch.target)
@@ -159,7 +159,7 @@ class DiffusionMethod:
     def _second(self, batch: Views) -> tuple[Tensor, dict[str, float]]:
         """Noise loss, and what the predicted noise decodes to against the true tile."""
         net, count = self.model, len(batch.target)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             with torch.no_grad():
                 latents = net.encode(batch.target).float()
             hint = net.hint(batch.query) if net.bird_eye else None
@@ -186,10 +186,10 @@ class DiffusionMethod:
         """The labeller says what sampling shows; the painter paints upon that, and is judged and read."""
         o, net = self.options, self.model
         assert net.painter is not None and net.labeller is not None  # or there would be no option `finish`
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad(), autocast():
             sample = net.sample(batch.query, Sampling(seed=int(torch.randint(2**31, ()))))
             sketch, known = net.told(sample, batch.query)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             labels = net.labeller(known)
             kinds = partly_true(labels, batch.truth, o["taught"])
             image = net.painter(sketch, kinds)
@@ -225,7 +225,7 @@ class DiffusionMethod:
             return torch.zeros(()), torch.zeros(())
         weight = net.alphas[time[few]]
         latents = net.clean(noisy[few], predicted[few], time[few]).clamp(-5, 5)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             picture, truth = net.decode(latents), target[few]
             if self.lpips is None:
                 with torch.no_grad():

@@ -72,6 +72,15 @@ def cosine(step: int, settings: Settings) -> float:
     return 0.01 + (0.99 if number == 0 else 0.33) * 0.5 * (1 + math.cos(math.pi * share))
 
 
+def autocast(device: str = "cpu") -> torch.autocast:
+    """Half precision where that is faster: on a GPU, and on processors with AVX-512.
+
+    Others have no instructions for bfloat16, and a step takes ten times as long as in float32.
+    """
+    fast = device != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return torch.autocast(device, torch.bfloat16, enabled=fast)
+
+
 def is_main(method: Method) -> bool:
     """Whether this process writes: the only one, or the first of several."""
     return bool(getattr(method, "main", True))

@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 from train import augment
 from train.cache import Cache
 from train.data import apart, draw, images, neighbours, pairs
-from train.engine import Settings, descend, muon
+from train.engine import Settings, autocast, descend, muon
 from train.losses import triplet_margin, weighted_soft_margin
 from train.pictures import fingerprint, pictures, tiny_model, with_helpers
 from xview_demo import zoo
@@ -169,7 +169,7 @@ class LadderMethod:
 
     def step(self, batch: Any) -> dict[str, float]:
         """One update; logs the loss and the share of queries found within the batch."""
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device.type):
             vectors = self.vectors(batch)
         loss = self.loss(vectors, batch.valid)
         descend(self.optimisers["model"], loss)

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from train import augment
 from train.cache import Cache
 from train.data import apart, neighbours, pairs
-from train.engine import Settings, descend, muon, step_of
+from train.engine import Settings, autocast, descend, muon, step_of
 from train.losses import heading_nce, info_nce
 from train.memory import TileMemory
 from xview_demo.models.matching.azimuth import AzimuthMatcher
@@ -81,7 +81,7 @@ class AzimuthMethod:
 
     def step(self, batch: MatchingBatch) -> dict[str, float]:
         """One update; logs the losses and the share of aligned queries found within the batch."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             ground = self.model.ground_columns(batch.strip * batch.mask, batch.mask)
             aerial = self.model.aerial_columns(batch.tile)
         scale = self.model.log_scale.exp()

@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from train import augment
-from train.engine import Settings, descend, generator_of
+from train.engine import Settings, autocast, descend, generator_of
 from xview_demo.data.places import RADIUS, PlaceIndex, read_places
 from xview_demo.evaluation.places import Found, first_hits, place_recalls, rerank_all, retrieve
 from xview_demo.files import cache_root
@@ -272,7 +272,7 @@ class PlacesMethod:
 
     def _step_features(self, batch: Triples) -> dict[str, float]:
         self.model.extractor.train()
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device.type):
             maps = self.model.extractor.maps(batch.image)
         described = self.model.extractor.pooled(maps.float())
         b = len(batch.wrong)
@@ -315,7 +315,7 @@ class PlacesMethod:
 
     @torch.no_grad()
     def _local(self, image: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device.type):
             maps = self.model.extractor.maps(image)
         return self.model.extractor.cells(maps.float())
 
@@ -342,7 +342,7 @@ class PlacesMethod:
         corners = self.model.corners(query, positive)
         weights = torch.rand((len(query), 4), generator=batch.generator).pow(0.1).to(self.device)
         warped = [warp(x, c, weights) for x, c in zip((batch.query, batch.positive), corners, strict=True)]
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device.type):
             maps = self.model.extractor.maps(torch.cat(warped))
         a, b = self.model.extractor.cells(maps.float()).chunk(2)
         return F.mse_loss(a, b)

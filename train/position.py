@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from train import augment
 from train.cache import Cache
 from train.data import images, labels
-from train.engine import Settings, decaying, descend
+from train.engine import Settings, autocast, decaying, descend
 from xview_demo import zoo
 from xview_demo.classes import BUILDING, LANDCOVER_OF_CLASSES
 from xview_demo.geometry.sightline import sightline_maps
@@ -133,7 +133,7 @@ class PositionMethod:
 
     def step(self, batch: PositionBatch) -> dict[str, float]:
         """One update; also logs the mean error of the most probable cell in metres."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             found = self.model(batch.strip, batch.tile)
         losses = position_losses(found, batch)
         total = torch.stack([self.options[name] * loss for name, loss in losses.items()]).sum()

@@ -12,7 +12,7 @@ from train import augment
 from train.cache import Cache
 from train.data import class_shares, images, labels, rarity
 from train.diffusion import Pace
-from train.engine import Settings, cosine, decaying, descend, settle
+from train.engine import Settings, autocast, cosine, decaying, descend, settle
 from train.pictures import tiny_model
 from train.segmentation import SegmentationMethod
 from xview_demo import zoo
@@ -97,7 +97,7 @@ class SegFormerMethod:
         """One update on both views."""
         report, total = {}, torch.zeros(())
         for view, (image, truth) in batch.items():
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast():
                 logits = self.model(image, panorama=False)
             logits = logits.float()
             loss = F.cross_entropy(logits, truth, weight=self.weights[view], ignore_index=IGNORE)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from train import augment
 from train.cache import Cache
 from train.data import class_shares, images, labels, rarity
-from train.engine import Settings, descend, muon, step_of
+from train.engine import Settings, autocast, descend, muon, step_of
 from xview_demo.models.segmentation.unet import UNetSegmenter
 
 Batch = tuple[Tensor, Tensor, Tensor | None]
@@ -92,7 +92,7 @@ class SegmentationMethod:
     def step(self, batch: Batch) -> dict[str, float]:
         """One update."""
         image, truth, elevation = batch
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             logits = self.model(image, rows=elevation)
         logits = logits.float()
         entropy = F.cross_entropy(logits, truth, weight=self.weights)

@@ -23,7 +23,7 @@ from train.contest import (
     partly_true,
 )
 from train.data import draw, images, labels
-from train.engine import Settings, descend, step_of
+from train.engine import Settings, autocast, descend, step_of
 from train.pairs import HELPERS
 from xview_demo import zoo
 from xview_demo.classes import CLASSES, PALETTE
@@ -110,7 +110,7 @@ class Estimators:
         """The query with depth and classes of its first `count` strips estimated."""
         if query.depth is None or query.labels is None:
             return query
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             depth, labels = self.depth.predict(query.image[:count]), self.labels.predict(query.image[:count])[0]
         depth = torch.cat((depth.float(), query.depth[count:]))
         return replace(query, depth=depth, labels=torch.cat((labels.long(), query.labels[count:])))
@@ -265,7 +265,7 @@ class GanMethod:
     def step(self, batch: Views) -> dict[str, float]:
         """One update of each discriminator and one of the generator."""
         o, phase = self.options, self.phase
-        with torch.set_grad_enabled(phase.sketching), torch.autocast("cpu", torch.bfloat16):
+        with torch.set_grad_enabled(phase.sketching), autocast():
             image, predicted, told, source = self._draw(batch.query)
         classes = torch.zeros(()) if predicted is None else self._segmentation(predicted, batch.truth)
         l1, structure, kinds = distance(image, batch.target), self._structure(image, batch.target), batch.truth
@@ -297,7 +297,7 @@ class GanMethod:
         kinds = truth
         if self.generator.painter.classes:
             told = kinds = partly_true(told, truth, self.options["taught"])
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             return self.generator.painter(sketch, told), kinds
 
     def _judge(

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from train import augment
 from train.cache import Cache
 from train.data import apart, draw, images, neighbours
-from train.engine import Settings, descend, muon
+from train.engine import Settings, autocast, descend, muon
 from train.pictures import fingerprint, open_array, tiny_model, unfinished
 from xview_demo import zoo
 from xview_demo.geometry import columns_within
@@ -85,7 +85,7 @@ class VerifierMethod:
         worlds = torch.from_numpy(np.unique(rows // per))
         others = torch.from_numpy(draw(self.cache.samples(), min(int(o["pool"]), len(self.cache.samples())), generator))
         pool = torch.cat(((worlds[:, None] * per + torch.arange(per)).flatten(), others)).unique()
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             query = self.first.encode_ground(strip, mask)
         centres = self.first.columns_of(self.described[pool])[:, 0]
         alike = self.first.correlation(self.first.columns_of(query)[:, 0], centres).amax(2)
@@ -126,7 +126,7 @@ class VerifierMethod:
 
     def step(self, batch: VerifierBatch) -> dict[str, float]:
         """One update; logs the loss and the share of queries whose right tile comes first."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             scores = self.model.verify(batch.strip, batch.mask, batch.tiles, batch.headings, batch.places)
         loss = F.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long))
         descend(self.optimisers["model"], loss)
@@ -142,7 +142,7 @@ def described(cache: Cache, matcher: Any) -> Tensor:
     found = open_array(folder / "tiles.npy", (len(cache["aerial"]), matcher.dimension), "float16")
     for rows in unfinished(cache, folder, "tiles"):
         grid = augment.tile_grid(torch.Generator(), torch.zeros(len(rows)), 128, share=share)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             tiles = matcher.encode_aerial(augment.cut(images(cache["aerial"], rows), grid))
         found[rows] = tiles.half().numpy()
     return torch.from_numpy(found)
