@@ -41,7 +41,7 @@ RECIPES: dict[str, Recipe] = {
         "segmentation of panoramas: U-Net, ResNet-18",
         "segmentation:SegmentationMethod",
         Settings(
-            "unet-ground-world", steps=8400, batch=16, learning_rate=1e-3, restarts=(4000, 6400),
+            "unet-ground-world", steps=8900, batch=16, learning_rate=1e-3, restarts=(4000, 6400, 8400),
             model={"view": "ground"},
         ),  # fmt: skip
         {"steps": 4, "batch": 2},
