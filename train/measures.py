@@ -112,10 +112,10 @@ def dense(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]
 
     protocol = TINY if smoke else evaluation.Protocol().scaled(100, 500)
     first = first_of(model, smoke)
-    results: dict[str, Any] = {}
-    results["alone"] = {"model": name, "seeds": protocol.seeds, **match(model, describe(model, protocol), "known")}
+    alone = {"model": name, "seeds": protocol.seeds, **match(model, describe(model, protocol), "known")}
+    results: dict[str, Any] = {"alone": alone}
     command = f"xview evaluate matching --model {name} --queries 100 --gallery 500"
-    found = retrieval(results["alone"], "world test", command)
+    found = retrieval(alone, "world test", command)
     whole = TINY if smoke else evaluation.Protocol().scaled(100, 2000)
     for heading in ("known", "unknown"):
         for rerank in (None, model):

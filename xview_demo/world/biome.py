@@ -34,8 +34,6 @@ class Style:
 
 _WHITE = (0.86, 0.85, 0.82)
 _CREAM = (0.83, 0.77, 0.64)
-_GREY = (0.55, 0.55, 0.55)
-_DARK = (0.24, 0.24, 0.26)
 _SLATE = (0.27, 0.29, 0.32)
 _TERRACOTTA = (0.62, 0.33, 0.21)
 _BRICK = (0.48, 0.25, 0.19)
@@ -203,7 +201,6 @@ def pick(rng: np.random.Generator, weights: Weights) -> str:
     return list(weights)[bisect_left(share, rng.random() * share[-1])]
 
 
-_FIELDS = {"field": 1.0}
 _COUNTRY = {"field": 0.7, "wood": 0.2, "meadow": 0.1}
 
 BIOMES: dict[str, Biome] = {
