@@ -418,6 +418,15 @@ def test_measuring_again_changes_the_numbers_of_a_card_and_nothing_else(tmp_path
     assert main(["measure", "nobody"]) == 2 and "no card with numbers" in capsys.readouterr().err
 
 
+def test_measuring_again_keeps_no_numbers_among_tiles_of_earlier_worlds(tmp_path, monkeypatch, capsys):
+    text = (zoo.CARDS / "azimuth-world.md").read_text("utf-8")
+    old = text.replace(f"{cards.NOTE}{cards.version_of(text)}.", f"{cards.NOTE}1.")
+    (tmp_path / "azimuth-world.md").write_text(old, encoding="utf-8")
+    monkeypatch.setattr(zoo, "CARDS", tmp_path)
+    assert main(["measure", "azimuth-world"]) == 2 and "(--real DIR)" in capsys.readouterr().err
+    assert (tmp_path / "azimuth-world.md").read_text("utf-8") == old
+
+
 def test_measuring_again_measures(capsys):
     before = (zoo.CARDS / "unet-ground-world.md").read_bytes()
     assert main(["measure", "unet-ground-world", "--smoke"]) == 0

@@ -1,16 +1,17 @@
 """`python -m train measure [NAME …]`: measure bundled models again and write the numbers into their cards.
 
 The weights stay as they are, calibration and all: for when the world or what is measured on it has changed. Numbers of
-real pairs are measured with `--real` only and kept otherwise.
+real pairs are measured with `--real` only and kept otherwise; those among the tiles of other worlds cannot be kept.
 """
 
 import argparse
 from pathlib import Path
 
-from train.cards import HEAD, Real, measure, rows_of, with_numbers
+from train.cards import HEAD, Real, measure, rows_of, version_of, with_numbers
 from xview_demo import zoo
 from xview_demo.errors import XViewError
 from xview_demo.files import atomic_path
+from xview_demo.world.world import VERSION
 
 
 def main(arguments: list[str]) -> int:
@@ -35,12 +36,18 @@ def remeasure(name: str, *, smoke: bool = False, real: Real | None = None) -> No
     """Measure one bundled model and write its card.
 
     Raises:
-        XViewError: it has no card with numbers.
+        XViewError: it has no card with numbers, or one with numbers of real pairs among tiles of earlier worlds.
     """
     path = zoo.CARDS / f"{name}.md"
     if name not in numbered():
         raise XViewError(f"{name} has no card with numbers in {zoo.CARDS}; those that have: {', '.join(numbered())}.")
     text = path.read_text("utf-8")
+    among = any("--distractors" in command for *_, command in rows_of(text))
+    if among and not (real or smoke) and version_of(text) != VERSION:
+        raise XViewError(
+            f"{name} was measured on real pairs among tiles of worlds of version {version_of(text)}, and now they are "
+            f"of version {VERSION}: give the real pairs as well (--real DIR)."
+        )
     rows, _ = measure(name, zoo.load(name), smoke, real=real)
     for row in rows:
         print(" | ".join(row), flush=True)
