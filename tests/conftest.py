@@ -22,6 +22,18 @@ def real_pairs() -> Path:
     return folder
 
 
+@pytest.fixture
+def tiny_zoo(tmp_path, monkeypatch):
+    """The ladder and what composes its queries, in tiny sizes, in the place of the bundled weights."""
+    from train.pictures import tiny_model
+    from train.recipes_ladder import LADDER
+    from xview_demo import zoo
+
+    for name in [*LADDER, "xfork-world", "unet-aerial-world", "azimuth-world"]:
+        tiny_model(name).save_pretrained(tmp_path / name)
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
+
+
 # The face of the package: command line, demo, examples ---------------------------------------------------------------
 
 
