@@ -19,94 +19,14 @@ from .cars import draw_cars
 from .cores import on_all_cores
 from .facade import enter_walls, roof_edge, shade_walls
 from .materials import MATERIAL_ID
+from .rays import Rays, Slopes
 from .scene import LEVELS, Scene, look_up, mip_offset, places, put
-from .sky import hazed, horizon_colour, sky_row
+from .sky import hazed, horizon_colour
 
 REACH = 260.0  # metres a ray is followed
 FAR = 1000.0  # depth given to the far skyline; the sky is at infinity
 SKY, VEGETATION = 2, 3
 CHUNK = 10  # cameras marched at once, at most: fewer cost more calls, more leave the cache
-
-
-@dataclass
-class Slopes:
-    """How each of the (B, W, H) rays rises; what all cameras or columns share is stored once (stride 0)."""
-
-    tangent: Tensor  # tangent of the elevation, decreasing with the row
-    slant: Tensor  # metres along the ray per metre along the ground
-    stretch: Tensor  # square root of a footprint's length over its width on level ground, at most √6
-    sky_row: Tensor  # −1 … 1, where the ray meets the sky's table
-
-    @staticmethod
-    def of(tangent: Tensor, shape: tuple[int, int, int]) -> "Slopes":
-        """`tangent` is anything that expands to `shape` (B, W, H)."""
-        slant = torch.sqrt(1 + tangent**2)
-        stretch = torch.sqrt((slant / tangent.abs().clamp(min=0.02)).clamp(max=6))
-        rows = sky_row(tangent / slant)
-        return Slopes(tangent.expand(shape), slant.expand(shape), stretch.expand(shape), rows.expand(shape))
-
-    def part(self, cut: slice) -> "Slopes":
-        """Those of some of the cameras."""
-        return Slopes(self.tangent[cut], self.slant[cut], self.stretch[cut], self.sky_row[cut])
-
-
-@dataclass
-class Rays:
-    """Column-wise rays of B cameras with W columns and H rows."""
-
-    east: Tensor  # (B,) metres
-    north: Tensor  # (B,)
-    height: Tensor  # (B,) absolute metres
-    azimuth: Tensor  # (B, W) radians clockwise from north
-    slopes: Slopes
-    pixel: float  # radians a pixel spans
-    kind: str  # "equirectangular": rows even in angle; "perspective": rows even in tangent
-    top: float  # angle (radians) or tangent (on the axis) of the picture's upper edge
-    column_scale: Tensor | None = None  # (B, W) perspective: tangent per unit of the image plane
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Cameras, columns, rows."""
-        batch, columns, rows = self.slopes.tangent.shape
-        return batch, columns, rows
-
-    def row_of(self, tangent: Tensor, ray: Tensor) -> Tensor:
-        """Fractional row (pixel centres are whole numbers) of tangents (N,) in columns `ray` (N,) of all B·W."""
-        rows = self.shape[2]
-        if self.kind == "equirectangular":
-            return torch.atan(tangent).mul_(-0.5 * rows / self.top).add_(0.5 * rows - 0.5)
-        assert self.column_scale is not None
-        place = tangent / look_up(self.column_scale.reshape(-1), ray)
-        return place.mul_(-0.5 * rows / self.top).add_(0.5 * rows - 0.5)
-
-
-def equirectangular_rays(
-    east: Tensor, north: Tensor, height: Tensor, heading: Tensor, rows: int, columns: int, vfov: float
-) -> Rays:
-    """Rays of upright panoramas; `heading` (B,) and `vfov` in degrees, the centre column looks along `heading`."""
-    device = east.device
-    offset = ((torch.arange(columns, device=device) + 0.5) / columns - 0.5) * 2 * math.pi
-    elevation = (0.5 - (torch.arange(rows, device=device) + 0.5) / rows) * math.radians(vfov)
-    azimuth = torch.deg2rad(heading)[:, None] + offset
-    slopes = Slopes.of(torch.tan(elevation.clamp(-1.5690, 1.5690)), (len(east), columns, rows))
-    return Rays(east, north, height, azimuth, slopes, 2 * math.pi / columns, "equirectangular", math.radians(vfov) / 2)
-
-
-def perspective_rays(
-    east: Tensor, north: Tensor, height: Tensor, heading: Tensor, rows: int, columns: int, hfov: float
-) -> Rays:
-    """Rays of upright pinhole cameras with square pixels; `heading` (B,) and `hfov` in degrees."""
-    device = east.device
-    half = math.tan(math.radians(hfov) / 2)
-    x = ((torch.arange(columns, device=device) + 0.5) / columns * 2 - 1) * half
-    top = half * rows / columns
-    y = (1 - (torch.arange(rows, device=device) + 0.5) / rows * 2) * top
-    scale = 1 / torch.sqrt(1 + x**2)
-    slopes = Slopes.of(y * scale[:, None], (len(east), columns, rows))
-    return Rays(
-        east, north, height, torch.deg2rad(heading)[:, None] + torch.atan(x), slopes,
-        2 * half / columns, "perspective", top, scale.expand(len(east), columns),
-    )  # fmt: skip
 
 
 @cache
@@ -133,18 +53,10 @@ def render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
 
     def draw(start: int) -> None:
         cut = slice(start, start + chunk)
-        colour[cut], depth[cut], label[cut] = _render(scene, _part(rays, cut))
+        colour[cut], depth[cut], label[cut] = _render(scene, rays.part(cut))
 
     on_all_cores(draw, range(0, batch, chunk), rays.east.device)
     return colour, depth, label
-
-
-def _part(rays: Rays, cut: slice) -> Rays:
-    scale = None if rays.column_scale is None else rays.column_scale[cut]
-    return Rays(
-        rays.east[cut], rays.north[cut], rays.height[cut], rays.azimuth[cut], rays.slopes.part(cut),
-        rays.pixel, rays.kind, rays.top, scale,
-    )  # fmt: skip
 
 
 @dataclass

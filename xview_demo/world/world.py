@@ -17,6 +17,7 @@ from . import overhead, render, sensor, steady
 from .appearance import Moment, draw_moment, drift
 from .biome import BIOMES
 from .cars import beside_cars
+from .rays import equirectangular_rays, perspective_rays
 from .scene import NOTHING, Scene, build_scene
 from .surface import Surface, build_surface
 from .town import Plan, build_plan
@@ -209,7 +210,7 @@ class World:
         heading = self._headings(sites, headings)
         east, north, eye, above = self._cameras(sites, rng, camera_height)
         rows, columns = height * supersample, width * supersample
-        rays = render.equirectangular_rays(east, north, eye, heading, rows, columns, vfov)
+        rays = equirectangular_rays(east, north, eye, heading, rows, columns, vfov)
         colour, depth, labels = render.render(self.ground_scene, rays)
         if self.nuisance.tilt > 0:
             tilt = rng.normal(0, self.nuisance.tilt, (2, len(sites))).clip(-2, 2)
@@ -228,7 +229,7 @@ class World:
         rng = self._rng("photo", seed)
         heading = self._headings(sites, [s.heading for s in sites] if headings is None else headings)
         east, north, eye, above = self._cameras(sites, rng, camera_height)
-        rays = render.perspective_rays(east, north, eye, heading, height * supersample, width * supersample, hfov)
+        rays = perspective_rays(east, north, eye, heading, height * supersample, width * supersample, hfov)
         colour, depth, labels = render.render(self.aerial_scene if later else self.ground_scene, rays)
         return self._ground_batch(colour, depth, labels, heading, above, rng, supersample)
 
