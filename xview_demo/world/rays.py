@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -51,6 +52,17 @@ class Rays:
         """Cameras, columns, rows."""
         batch, columns, rows = self.slopes.tangent.shape
         return batch, columns, rows
+
+    @cached_property
+    def bearing(self) -> Tensor:
+        """(N,) azimuth of each of the N = B·W columns, 0 – 2 π."""
+        return torch.remainder(self.azimuth.reshape(-1), 2 * math.pi)
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """(5, N) east, north and height of each column's camera, sine and cosine of its azimuth."""
+        cameras = [t.repeat_interleave(self.azimuth.shape[1]) for t in (self.east, self.north, self.height)]
+        return torch.stack([*cameras, torch.sin(self.bearing), torch.cos(self.bearing)])
 
     def part(self, cut: slice) -> "Rays":
         """Those of some of the cameras."""

@@ -51,9 +51,11 @@ def render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
     rounds = max(1, math.ceil(batch / (cores * CHUNK)))
     chunk = max(1, math.ceil(batch / (cores * rounds)))  # as many for every core
 
+    pixels = _Pixels.of(rays.part(slice(0, chunk)))
+
     def draw(start: int) -> None:
         cut = slice(start, start + chunk)
-        colour[cut], depth[cut], label[cut] = _render(scene, rays.part(cut))
+        colour[cut], depth[cut], label[cut] = _render(scene, rays.part(cut), pixels)
 
     on_all_cores(draw, range(0, batch, chunk), rays.east.device)
     return colour, depth, label
@@ -61,25 +63,20 @@ def render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
 
 @dataclass
 class _Pixels:
-    """The P = B·W·H pixels of a picture, flat, and the N = B·W columns that they stand in."""
+    """The P = B·W·H pixels of a picture, flat, column by column: what does not depend on where its cameras are."""
 
-    shape: tuple[int, int, int]  # B, W, H
-    pixel: float  # radians a pixel spans
     slopes: Slopes  # each (P,)
     ray: Tensor  # (P,) int32, a pixel's column
-    height: Tensor  # (N,) metres, of the camera
-    azimuth: Tensor  # (N,) radians, 0 – 2 π
-    columns: Tensor  # (5, N): the camera's east, north and height, the azimuth's sine and cosine
 
     @staticmethod
     def of(rays: Rays) -> "_Pixels":
         batch, columns, rows = rays.shape
-        east, north, height = (t.repeat_interleave(columns) for t in (rays.east, rays.north, rays.height))
-        azimuth = torch.remainder(rays.azimuth.reshape(-1), 2 * math.pi)
-        ray = torch.arange(batch * columns, dtype=torch.int32, device=east.device).repeat_interleave(rows)
-        flat = Slopes(*(t.reshape(-1) for t in vars(rays.slopes).values()))
-        packed = torch.stack([east, north, height, torch.sin(azimuth), torch.cos(azimuth)])
-        return _Pixels(rays.shape, rays.pixel, flat, ray, height, azimuth, packed)
+        ray = torch.arange(batch * columns, dtype=torch.int32, device=rays.east.device).repeat_interleave(rows)
+        return _Pixels(Slopes(*(t.reshape(-1) for t in vars(rays.slopes).values())), ray)
+
+    def first(self, count: int) -> "_Pixels":
+        """Those of fewer cameras."""
+        return _Pixels(Slopes(*(t[:count] for t in vars(self.slopes).values())), self.ray[:count])
 
 
 @dataclass
@@ -184,24 +181,24 @@ class _Picture:
             self.label.scatter_(0, at, label)
 
 
-def _render(scene: Scene, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
+def _render(scene: Scene, rays: Rays, pixels: _Pixels) -> tuple[Tensor, Tensor, Tensor]:
     batch, columns, rows = rays.shape
     march = _march(scene, rays)
-    pixels = _Pixels.of(rays)
+    pixels = pixels.first(batch * columns * rows)
     colour = torch.empty(3, len(pixels.ray), device=pixels.ray.device)
     depth = torch.full_like(pixels.slopes.tangent, math.inf)
     label = torch.full_like(depth, SKY, dtype=torch.uint8)
     picture = _Picture(colour, depth, label)
 
-    crowned = _draw_crowns(scene, march, pixels, picture)
+    crowned = _draw_crowns(scene, rays, march, pixels, picture)
     free = (march.solid == len(march.distance)).logical_and_(~crowned)
-    _draw_solid(scene, march, pixels, places(~(free | crowned)), picture)
-    skyline = look_up(scene.backdrop, (pixels.azimuth * (360 / math.pi)).int() % 720)
+    _draw_solid(scene, rays, march, pixels, places(~(free | crowned)), picture)
+    skyline = look_up(scene.backdrop, (rays.bearing * (360 / math.pi)).int() % 720)
     below = (pixels.slopes.tangent.view(-1, rows) < skyline[:, None]).view(-1)
     above = places(free & ~below)
     beyond = places(free.logical_and_(below))
-    put(colour, above, _sky(scene, pixels, above))
-    far = _far_colour(scene, look_up(pixels.azimuth, look_up(pixels.ray, beyond)))
+    put(colour, above, _sky(scene, rays, pixels, above))
+    far = _far_colour(scene, look_up(rays.bearing, look_up(pixels.ray, beyond)))
     put(colour, beyond, hazed(scene.moment, far, torch.tensor(REACH, device=far.device)))
     label.scatter_(0, beyond, VEGETATION)
     depth.scatter_(0, beyond, FAR)
@@ -233,10 +230,10 @@ class _Hits:
     index: Tensor  # int32 flat raster index of the sample
 
     @staticmethod
-    def of(march: _March, pixels: _Pixels, at: Tensor) -> "_Hits":
+    def of(rays: Rays, march: _March, pixels: _Pixels, at: Tensor) -> "_Hits":
         """Between its two samples a ray meets a gentle slope where it crosses the line that joins their tops."""
         ray, tangent, sample = (look_up(t, at) for t in (pixels.ray, pixels.slopes.tangent, march.solid))
-        east, north, eye, sine, cosine = look_up(pixels.columns, ray)
+        east, north, eye, sine, cosine = look_up(rays.columns, ray)
         along = (ray * len(march.distance)).add_(sample)
         before = march.distance[(torch.arange(len(march.distance), device=at.device) - 1).clamp(min=0)]
         reached, reached_before = look_up(march.distance, sample), look_up(before, sample)
@@ -251,9 +248,9 @@ class _Hits:
         return _Hits(at, sample, tangent, east, north, eye, sine, cosine, reached, distance, step, index)
 
 
-def _draw_solid(scene: Scene, march: _March, pixels: _Pixels, at: Tensor, picture: _Picture) -> None:
+def _draw_solid(scene: Scene, rays: Rays, march: _March, pixels: _Pixels, at: Tensor, picture: _Picture) -> None:
     """Ground, roofs, walls and other solid things at the pixels `at`, written in place."""
-    hits = _Hits.of(march, pixels, at)
+    hits = _Hits.of(rays, march, pixels, at)
     steep = places(hits.step)
     instance = look_up(scene.instance, look_up(hits.index, steep))
     candidate = look_up(steep, places(instance > 0))
@@ -275,10 +272,10 @@ def _draw_solid(scene: Scene, march: _March, pixels: _Pixels, at: Tensor, pictur
     material = look_up(scene.material, index).int()
     tone = _grain(scene, east, north, distance, material)
     put(tone, upright, look_up(tone, upright) * (1 - 0.14))
-    footprint = look_up(pixels.slopes.stretch, at).mul_(distance).mul_(pixels.pixel / scene.resolution)
+    footprint = look_up(pixels.slopes.stretch, at).mul_(distance).mul_(rays.pixel / scene.resolution)
     seen = _ground_colour(scene, east, north, footprint).mul_(tone)
     place = look_up(east, picked), look_up(north, picked)
-    put(seen, picked, shade_walls(scene, walls, look_up(wall_height, chosen), *place, pixels.pixel))
+    put(seen, picked, shade_walls(scene, walls, look_up(wall_height, chosen), *place, rays.pixel))
     picture.draw(at, hazed(scene.moment, seen, distance), distance, look_up(scene.labels, material))
 
 
@@ -321,7 +318,7 @@ def _grain(scene: Scene, east: Tensor, north: Tensor, distance: Tensor, material
     return near.add_(middle).mul_(look_up(scene.grain, material)).add_(1).clamp_(0.5, 1.5)
 
 
-def _draw_crowns(scene: Scene, march: _March, pixels: _Pixels, picture: _Picture) -> Tensor:
+def _draw_crowns(scene: Scene, rays: Rays, march: _March, pixels: _Pixels, picture: _Picture) -> Tensor:
     """Tree crowns, written in place: clumps of leaves, lit from the sun's side and from above.
 
     Returns:
@@ -332,8 +329,8 @@ def _draw_crowns(scene: Scene, march: _March, pixels: _Pixels, picture: _Picture
     index = look_up(march.index, (ray * len(march.distance)).add_(sample))
     distance, tree = look_up(march.distance, sample), look_up(scene.crown, index)
     x, y, _ = sun_vector(scene.moment)
-    from_sun = -(x * pixels.columns[3] + y * pixels.columns[4])
-    eye, azimuth, from_sun = look_up(torch.stack([pixels.height, pixels.azimuth, from_sun]), ray)
+    from_sun = -(x * rays.columns[3] + y * rays.columns[4])
+    eye, azimuth, from_sun = look_up(torch.stack([rays.columns[2], rays.bearing, from_sun]), ray)
     height = torch.addcmul(eye, look_up(pixels.slopes.tangent, at), distance)
     side = azimuth * distance
     thin = math.sqrt(2) * torch.erfinv(2 * scene.crowns[3] - 1)  # the texture is about normal
@@ -353,9 +350,9 @@ def _draw_crowns(scene: Scene, march: _March, pixels: _Pixels, picture: _Picture
     return torch.zeros_like(march.crown, dtype=torch.bool).scatter_(0, at, True)
 
 
-def _sky(scene: Scene, pixels: _Pixels, at: Tensor) -> Tensor:
+def _sky(scene: Scene, rays: Rays, pixels: _Pixels, at: Tensor) -> Tensor:
     """(3, M) the sky at the pixels `at`."""
-    azimuth = look_up(pixels.azimuth / math.pi - 1, look_up(pixels.ray, at))
+    azimuth = look_up(rays.bearing / math.pi - 1, look_up(pixels.ray, at))
     return _sampled(scene.sky, azimuth, look_up(pixels.slopes.sky_row, at), align_corners=True)
 
 
