@@ -211,9 +211,11 @@ class AzimuthMatcher(Calibrated):
         seen = (query != 0).any(1).float()
         if bool((seen > 0).all()):
             return volume
+        masks, which = seen.unique(dim=0, return_inverse=True)  # often one for all queries
         power = torch.fft.rfft(reference.square().sum(1))
-        energy = torch.einsum("qa,na->qna", torch.fft.rfft(seen).conj(), power)
-        return volume / torch.fft.irfft(energy, n=self.bins).clamp_min(1e-4).sqrt()
+        energy = torch.einsum("ma,na->mna", torch.fft.rfft(masks).conj(), power)
+        length = torch.fft.irfft(energy, n=self.bins).clamp_min(1e-4).sqrt()
+        return volume / (length[which] if len(masks) > 1 else length)
 
     @torch.no_grad()
     def invariants(self, descriptors: Tensor) -> Tensor | None:
