@@ -28,13 +28,20 @@ HEADLINES = {
 }
 
 
+def measured(name: str) -> list[str]:
+    """The cards with a model's numbers, those of the newest worlds first: a synthesis card compares several methods."""
+    several = zoo.get(name).task == "synthesis"
+    paths = [zoo.CARDS / f"{other}.md" for other in (list_models("synthesis") if several else [name])]
+    texts = [path.read_text("utf-8") for path in paths if path.is_file()]
+    texts = [text for text in texts if NOTE in text and (not several or f", {name} | " in text)]
+    return sorted(texts, key=version_of, reverse=True)
+
+
 def numbers(name: str) -> str:
-    """The headline numbers of a model on test worlds; a synthesis card compares several methods."""
+    """The headline numbers of a model on test worlds."""
     task, view = zoo.get(name).task, zoo.get(name).view
     found: dict[str, str] = {}  # what is said, without the value: a floor is measured again beside several methods
-    names = list_models(task) if task == "synthesis" else [name]
-    cards = [zoo.CARDS / f"{other}.md" for other in names]
-    rows = [row for card in cards if card.is_file() for row in rows_of(card.read_text("utf-8"))]
+    rows = [row for text in measured(name) for row in rows_of(text)]
     again = [row for row in rows if re.match("world test.*judges the first", row[0])]  # of a model that re-ranks
     for where, metric, value, command in again or rows:
         wanted = where.startswith("world test") and (task != "synthesis" or where.endswith(f", {name}"))
@@ -54,11 +61,7 @@ def numbers(name: str) -> str:
 
 def dated(name: str) -> str:
     """The sign of a footnote for numbers that were measured on worlds of an earlier version."""
-    cards = {other: zoo.CARDS / f"{other}.md" for other in list_models(zoo.get(name).task)}
-    texts = {other: path.read_text("utf-8") for other, path in cards.items() if path.is_file()}
-    versions = {other: version_of(text) for other, text in texts.items() if NOTE in text}
-    measured = [versions[name]] if name in versions else versions.values()  # a floor stands in the others' cards
-    return " †" if min(measured, default=VERSION) < VERSION else ""
+    return " †" if any(version_of(text) < VERSION for text in measured(name)[:1]) else ""
 
 
 def listed() -> list[str]:
