@@ -149,11 +149,10 @@ def _hanging(
 
     Left out is what the solid horizon hides, and what the crown's sample just before covers from top to base.
     """
-    batch, columns, rows = rays.shape
     samples = len(distance)
     ray = torch.div(at, samples, rounding_mode="trunc").int()
     sample = at.int() - ray * samples
-    eye, nearness = look_up(rays.height.repeat_interleave(columns), ray), look_up(1 / distance, sample)
+    eye, nearness = look_up(rays.columns[2], ray), look_up(1 / distance, sample)
     cell = look_up(index, at)
     top = look_up(scene.canopy, cell).sub_(eye).mul_(nearness)
     base = look_up(scene.canopy_base, cell).sub_(eye).mul_(nearness)
