@@ -6,7 +6,8 @@ python docs/make_table.py
 import re
 from pathlib import Path
 
-from train.cards import NOTE, rows_of, version_of
+from train.cards import NOTE, Row, rows_of, version_of
+from train.measures import FIRST
 from xview_demo import list_models, zoo
 from xview_demo.catalogue import LADDER
 from xview_demo.files import atomic_path
@@ -38,12 +39,20 @@ def measured(name: str) -> list[str]:
 
 
 def numbers(name: str) -> str:
-    """The headline numbers of a model on test worlds."""
+    """The headline numbers of a model on test worlds; of one that re-ranks, by itself and after the first matcher."""
+    rows = [row for text in measured(name) for row in rows_of(text)]
+    judged = [row for row in rows if re.match("world test.*judges the first", row[0])]
+    alone = [row for row in rows if f"--model {name}" in row[3]] if judged else rows
+    after = headlines(name, judged)
+    said = (headlines(name, alone), after and f"judging the first tiles of {FIRST}: {after}")
+    return "; ".join(filter(None, said)) or "–"
+
+
+def headlines(name: str, rows: list[Row]) -> str:
+    """The headline numbers among some rows."""
     task, view = zoo.get(name).task, zoo.get(name).view
     found: dict[str, str] = {}  # what is said, without the value: a floor is measured again beside several methods
-    rows = [row for text in measured(name) for row in rows_of(text)]
-    again = [row for row in rows if re.match("world test.*judges the first", row[0])]  # of a model that re-ranks
-    for where, metric, value, command in again or rows:
+    for where, metric, value, command in rows:
         wanted = where.startswith("world test") and (task != "synthesis" or where.endswith(f", {name}"))
         if wanted and metric in HEADLINES[task] and ("wide" not in where or metric == "R@1 %"):
             known = re.search(r"heading (known|unknown)(, \d+° wide)?", where)
@@ -56,7 +65,7 @@ def numbers(name: str) -> str:
             more += f" among {few[1]}" if few and metric.startswith("retrieval") else ""
             text = HEADLINES[task][metric].format(re.sub(r" \(.*\)", "", value)) + more
             found.setdefault(HEADLINES[task][metric] + (more if task != "synthesis" else ""), text)
-    return "; ".join(found.values()) or "–"
+    return "; ".join(found.values())
 
 
 def dated(name: str) -> str:
