@@ -195,42 +195,42 @@ def test_fusion_learns_from_exported_features_of_the_training_split(data):
     assert all(torch.equal(joint[k], v) for k, v in method.model.joint.state_dict().items())
 
 
-def write_run(data, name, model):
-    """A model where the run of a preset writes it by default."""
-    folder = data.folder.parent / "runs" / name / "model"
-    model.save_pretrained(folder)
-    return folder
+@pytest.fixture
+def runs(data):
+    """Where the runs of presets are written by default."""
+    folder = data.folder.parent / "runs"
+    yield folder
+    shutil.rmtree(folder)
 
 
-def test_joint_features_start_from_the_run_of_the_two_stream_preset(tiny_zoo, data):
+def started(method, given, data, run, trained):
+    """The method, once the model of the run that it starts from is there; before, it says which run it needs."""
+    with pytest.raises(ModelError, match=f"holds no model for .*: run `python -m train {run.name}` first"):
+        method(given, data)
+    trained.save_pretrained(run / "model")
+    return method(given, data)
+
+
+def test_joint_features_start_from_the_run_of_the_two_stream_preset(tiny_zoo, data, runs):
     assert get("joint-feature-cvusa").settings.options["start"] == "two-stream-cvusa"
     given = settings("joint-feature-world", start="two-stream-cvusa", helpers="bundled")
-    with pytest.raises(ModelError, match="holds no model for .*: run `python -m train two-stream-cvusa` first"):
-        JointFeatureMethod(given, data)
     torch.manual_seed(7)
     trained = TwoStream(**zoo.ZOO["two-stream-world"].tiny)
-    folder = write_run(data, "two-stream-cvusa", trained)
-    model = JointFeatureMethod(given, data).model
+    model = started(JointFeatureMethod, given, data, runs / "two-stream-cvusa", trained).model
     assert torch.allclose(model.ground_head.weight, trained.query_head.weight, atol=1e-4)
     assert torch.allclose(model.aerial_encoder.layers[0].weight, trained.reference_encoder.layers[0].weight, atol=1e-3)
     wider = replace(given, model=given.model | {"features": 20})
     with pytest.raises(ModelError, match="has another size than the joint features"):
         JointFeatureMethod(wider, data)
-    shutil.rmtree(folder)
 
 
-def test_feature_fusion_exports_from_the_run_of_the_joint_preset(tiny_zoo, data):
-    preset = get("feature-fusion-cvusa").settings
-    assert preset.options["joint"] == "joint-feature-cvusa"
+def test_feature_fusion_exports_from_the_run_of_the_joint_preset(tiny_zoo, data, runs):
+    assert get("feature-fusion-cvusa").settings.options["joint"] == "joint-feature-cvusa"
     given = settings("feature-fusion-world", joint="joint-feature-cvusa", helpers="bundled")
-    with pytest.raises(ModelError, match="holds no model for .*: run `python -m train joint-feature-cvusa` first"):
-        FeatureFusionMethod(given, data)
     torch.manual_seed(8)
     trained = JointFeature(**zoo.ZOO["joint-feature-world"].tiny)
-    folder = write_run(data, "joint-feature-cvusa", trained)
-    joint = FeatureFusionMethod(given, data).model.joint
+    joint = started(FeatureFusionMethod, given, data, runs / "joint-feature-cvusa", trained).model.joint
     assert torch.allclose(joint.aerial_head.weight, trained.aerial_head.weight, atol=1e-4)
-    shutil.rmtree(folder)
 
 
 def test_published_features_are_exported_without_dropout(data):
