@@ -409,7 +409,7 @@ def test_measuring_again_changes_the_numbers_of_a_card_and_nothing_else(tmp_path
     assert old and real
     shutil.copy(zoo.CARDS / "unet-ground-world.md", tmp_path)
     monkeypatch.setattr(zoo, "CARDS", tmp_path)
-    monkeypatch.setattr(remeasure, "measure", lambda *_, real: ([("world test", "mIoU", "0.123 (x)", old[0][3])], {}))
+    monkeypatch.setattr(remeasure, "measure", lambda *_: ([("world test", "mIoU", "0.123 (x)", old[0][3])], {}))
     assert main(["measure", "unet-ground-world"]) == 0
     new = (tmp_path / "unet-ground-world.md").read_text("utf-8")
     assert cards.rows_of(new) == [("world test", "mIoU", "0.123 (x)", old[0][3]), *real]
@@ -433,6 +433,15 @@ def test_measuring_again_measures(capsys):
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
     assert rows[0][:2] == ["world test", "mIoU"] and 0 < float(rows[0][2].split()[0]) < 1
     assert (zoo.CARDS / "unet-ground-world.md").read_bytes() == before
+
+
+def test_generators_of_one_view_are_measured_together_and_each_as_if_alone():
+    names = ["xfork-world", "unet-ground-world", "clip-diffusion-world", "xfork-ground-world"]
+    above, *others = remeasure.together(names)
+    assert above == [names[0], names[2]] and others == [[names[1]], [names[3]]]
+    found = cards.synthesis({name: zoo.load(name) for name in above}, smoke=True)
+    assert found[above[0]] == cards.measure(above[0], zoo.load(above[0]), smoke=True)
+    assert {row[0] for row in found[above[1]][0]} >= {f"world test, {above[1]}", f"world test, {above[1]}{cards.BLIND}"}
 
 
 @pytest.mark.parametrize(("capability", "kind"), [("AVX2", torch.float32), ("AVX512", torch.bfloat16)])

@@ -4,6 +4,7 @@ A card holds only what a command printed; the command stands beside each number.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -15,6 +16,7 @@ from train.looks import with_pictures
 from train.pictures import with_helpers
 from train.recipes import RECIPES
 from xview_demo import evaluation, zoo
+from xview_demo.evaluation.synthesis import BLIND
 from xview_demo.files import atomic_path, write_json
 from xview_demo.world.world import VERSION
 
@@ -198,7 +200,10 @@ def finish(
         places: place-recognition folder of a model that was trained on one.
     """
     calibration = calibrate(name, model, smoke, places)
-    rows, results = measure(name, model, smoke, places, real)
+    rows, results = measure(name, model, smoke, places)
+    if real is not None:
+        more, results["real"] = on_real_pairs(name, model, real)
+        rows += more
     results["calibration"] = calibration
     model.save_pretrained(out / "model")
     write_json(out / "evaluation.json", results)
@@ -248,18 +253,8 @@ def calibrate(name: str, model: Any, smoke: bool = False, places: Path | None = 
     return None
 
 
-def measure(
-    name: str, model: Any, smoke: bool = False, places: Path | None = None, real: Real | None = None
-) -> tuple[list[Row], dict[str, Any]]:
+def measure(name: str, model: Any, smoke: bool = False, places: Path | None = None) -> tuple[list[Row], dict[str, Any]]:
     """The numbers of a model as it is, as rows of its card and as the evaluations' own results."""
-    rows, results = _measure(name, model, smoke, places)
-    if real is not None:
-        more, results["real"] = _on_real_pairs(name, model, real)
-        rows += more
-    return rows, results
-
-
-def _measure(name: str, model: Any, smoke: bool, places: Path | None) -> tuple[list[Row], dict[str, Any]]:
     task = zoo.get(name).task
     if task == "places":
         return _places(name, model, places)
@@ -282,7 +277,7 @@ def _measure(name: str, model: Any, smoke: bool, places: Path | None) -> tuple[l
         values["sky accuracy %"] = f"{result['sky_accuracy']:.1f}"
         values["AbsRel of the best constant per row"] = f"{result['chance']:.3f}"
         return [_row("world test", k, v, command) for k, v in values.items()], {"depth": result}
-    return _synthesis(name, model, smoke)
+    return synthesis({name: model}, smoke)[name]
 
 
 def _places(name: str, model: Any, root: Path | None) -> tuple[list[Row], dict[str, Any]]:
@@ -326,21 +321,32 @@ def _matching(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, 
     return rows, results
 
 
-def _synthesis(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str, Any]]:
-    """Compare with the bird's-eye view and the mean tile; needs the bundled aerial segmenter and matcher."""
-    above = model.draws == "aerial"
-    judges = ("unet-aerial-world" if above else "unet-ground-world", "azimuth-world", *NEEDED.get(name, ()))
-    missing = [judge for judge in judges if not zoo.is_folder_of_weights(zoo.WEIGHTS / judge)]
+def synthesis(models: Mapping[str, Any], smoke: bool) -> dict[str, tuple[list[Row], dict[str, Any]]]:
+    """Rows and results of generators that draw the same view, by name, each beside the projection and the mean view.
+
+    What is true is looked at once for all of them. Needs the bundled segmenter of that view and the matcher.
+    """
+    above = next(iter(models.values())).draws == "aerial"
+    judges = ("unet-aerial-world" if above else "unet-ground-world", "azimuth-world")
+    needed = sorted({*judges, *(need for name in models for need in NEEDED.get(name, ()))})
+    missing = [name for name in needed if not zoo.is_folder_of_weights(zoo.WEIGHTS / name)]
     if missing and not smoke:
         print(f"no evaluation: {' and '.join(missing)} must be trained and bundled first")
     if missing:
-        return [], {}
+        return {name: ([], {}) for name in models}
     options: dict[str, Any] = {"protocol": TINY} if smoke else {} if above else {"n": 200}  # panoramas are slow to read
     floor = "bird-eye" if above else "street-eye"
-    result = evaluation.evaluate_synthesis((floor, model), ablate=model.samples, **options)
-    methods = _named(result["methods"], name, model)
+    samples = any(model.samples for model in models.values())
+    result = evaluation.evaluate_synthesis({floor: zoo.load(floor), **models}, ablate=samples, **options)
+    return {name: _beside(floor, name, model, result) for name, model in models.items()}
+
+
+def _beside(floor: str, name: str, model: Any, result: dict[str, Any]) -> tuple[list[Row], dict[str, Any]]:
+    """One generator's rows and results of those of several: its own, the projection's and the mean view's."""
+    own = (floor, name, name + BLIND)
+    methods = {k: v for k, v in result["methods"].items() if k in own or k.startswith("mean-")}
     command = f"xview evaluate synthesis --method {floor} --method {name}"
-    command += ("" if above else " --n 200") + (" --ablate" if model.samples else "")
+    command += ("" if model.draws == "aerial" else " --n 200") + (" --ablate" if model.samples else "")
     rows = []
     for method, values in methods.items():
         for metric, value in values.items():
@@ -348,7 +354,7 @@ def _synthesis(name: str, model: Any, smoke: bool) -> tuple[list[Row], dict[str,
     return rows, {"synthesis": {**result, "model": name, "methods": methods}}
 
 
-def _on_real_pairs(name: str, model: Any, real: Real) -> tuple[list[Row], dict[str, Any]]:
+def on_real_pairs(name: str, model: Any, real: Real) -> tuple[list[Row], dict[str, Any]]:
     """What `xview evaluate real` measures of a model, if its task is one of those."""
     task, scales = zoo.get(name).task, evaluation.parse_scales(real.scales)
     asked = f"--model {name}" if not hasattr(model, "rerank") else f"--model {measures.FIRST} --rerank {name}"
@@ -374,16 +380,12 @@ def _on_real_pairs(name: str, model: Any, real: Real) -> tuple[list[Row], dict[s
         for kind, result in results["labels"].items():
             rows += measures.by_class(result, f"{result['n']} real views (validation only), {kind}", command)
     elif task == "synthesis" and model.draws == "aerial":
-        results = evaluation.evaluate_real_synthesis(real.folder, ("bird-eye", model), metres_per_pixel=scales)
-        for method, values in _named(results["methods"], name, model).items():
+        methods = {"bird-eye": zoo.load("bird-eye"), name: model}
+        results = evaluation.evaluate_real_synthesis(real.folder, methods, metres_per_pixel=scales)
+        for method, values in results["methods"].items():
             where = f"{results['n']} real pairs (validation only), {method}"
             rows += [_row(where, metric, f"{value:.3f}", scaled) for metric, value in values.items()]
     return rows, results
-
-
-def _named(methods: dict[str, Any], name: str, model: Any) -> dict[str, Any]:
-    """Results by method, with the name of the weights in place of the class's."""
-    return {k.replace(type(model).__name__, name): v for k, v in methods.items()}
 
 
 def card(name: str, settings: Settings, rows: list[Row], parameters: int, minutes: float) -> str:

@@ -20,7 +20,7 @@ from xview_demo.evaluation.protocol import VALIDATION, Protocol, model_of, place
 from xview_demo.evaluation.reranking import reranked
 from xview_demo.evaluation.retrieval import recalled, search
 from xview_demo.evaluation.sheets import write_sheet
-from xview_demo.evaluation.synthesis import draw
+from xview_demo.evaluation.synthesis import Methods, draw, named
 from xview_demo.views import AerialView, GroundView
 
 Colour = tuple[int, int, int]
@@ -164,7 +164,7 @@ def _described(
 @torch.inference_mode()
 def evaluate_real_synthesis(
     folder: str | Path,
-    methods: tuple[Any, ...] = ("bird-eye", "xfork-world"),
+    methods: Methods = ("bird-eye", "xfork-world"),
     *,
     metres_per_pixel: Mapping[str, float] | None = None,
     sheet: str | Path | None = None,
@@ -176,9 +176,9 @@ def evaluate_real_synthesis(
     pairs = real_pairs(folder, metres_per_pixel)
     truth = torch.stack([aerial.tile() for _, aerial in pairs])
     strips = torch.stack([view.strip(north=True)[0] for view, _ in pairs])
-    nets = [model_of(method, "synthesis") for method in methods]
+    nets = named(methods)
     drawn = {"mean-tile": truth.mean(0, keepdim=True).expand_as(truth)}
-    drawn |= {name: draw(net, strips) for net, name in nets}
+    drawn |= {name: draw(net, strips) for name, net in nets.items()}
     if sheet is not None:
         rows = [{"given": strips[k], **{name: tiles[k] for name, tiles in drawn.items()}} for k in range(len(pairs))]
         write_sheet(sheet, [row | {"truth": tile} for row, tile in zip(rows, truth, strict=True)])
@@ -186,7 +186,7 @@ def evaluate_real_synthesis(
         name: {"psnr": float(metrics.psnr(tiles, truth).mean()), "ssim": float(metrics.ssim(tiles, truth).mean())}
         for name, tiles in drawn.items()
     }
-    return {"model": ",".join(name for _, name in nets), "seeds": None, "n": len(pairs), "methods": scores}
+    return {"model": ",".join(nets), "seeds": None, "n": len(pairs), "methods": scores}
 
 
 @torch.inference_mode()

@@ -4,7 +4,7 @@
 LPIPS and FID, which are reported beside them, under those names, when their weights are given.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ SHAPES = {AERIAL: (256, 256), GROUND: (128, 512)}  # at which views are compared
 SEGMENTERS = {AERIAL: "unet-aerial-world", GROUND: "unet-ground-world"}
 PART = 25  # pictures that are looked at together
 ROWS = 10  # of a contact sheet
+Methods = Sequence[Any] | Mapping[str, Any]  # generators by name or as models, or models by the names to give them
 BLIND = " without bird's eye"  # added to a method's name
 
 
@@ -159,7 +160,7 @@ class _Draft:
 
 @torch.inference_mode()
 def evaluate_synthesis(
-    methods: Sequence[Any] = ("bird-eye", "xfork-world"), *, n: int = 1000, segmenter: Any = None,
+    methods: Methods = ("bird-eye", "xfork-world"), *, n: int = 1000, segmenter: Any = None,
     matcher: Any = "azimuth-world", protocol: Protocol | None = None, progress: Progress | None = None,
     world: Any = None, ablate: bool = False, sampling: Sampling | None = None, lpips: str | Path | None = None,
     fid: str | Path | None = None, sheet: str | Path | None = None,
@@ -171,7 +172,7 @@ def evaluate_synthesis(
     it is, finds its own among the `n` true ones.
 
     Args:
-        methods: names or models, all of which draw the same view.
+        methods: names or models, all of which draw the same view; or models by the names to give them.
         n: how many pairs.
         segmenter, matcher: the judges; the bundled ones when left out.
         protocol: other worlds.
@@ -185,9 +186,7 @@ def evaluate_synthesis(
     Raises:
         XViewError: methods that draw different views, or two of one name (a model's is that of its class).
     """
-    drafts = {name: _Draft(net) for net, name in (model_of(m, "synthesis") for m in methods)}
-    if len(drafts) < len(methods):
-        raise XViewError(f"{len(methods)} methods have {len(drafts)} names, {', '.join(drafts)}: give each one once.")
+    drafts = {name: _Draft(net) for name, net in named(methods).items()}
     views = {draft.net.draws for draft in drafts.values()}
     if len(views) != 1:
         raise XViewError("The methods draw different views: compare those that draw tiles, or those that do not.")
@@ -235,6 +234,20 @@ def _write_sheet(path: str | Path, read: list[Tensor], drafts: dict[str, _Draft]
         for k in range(min(ROWS, len(truth)))
     ]
     write_sheet(path, rows)
+
+
+def named(methods: Methods) -> dict[str, Any]:
+    """Generators by name.
+
+    Raises:
+        XViewError: two have one name.
+    """
+    if isinstance(methods, Mapping):
+        return dict(methods)
+    nets = {name: net for net, name in (model_of(method, "synthesis") for method in methods)}
+    if len(nets) < len(methods):
+        raise XViewError(f"{len(methods)} methods have {len(nets)} names, {', '.join(nets)}: give each one once.")
+    return nets
 
 
 @torch.inference_mode()
