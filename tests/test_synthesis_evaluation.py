@@ -74,6 +74,14 @@ def test_the_truth_itself_is_perfect(matcher, segmenters):
     assert values["miou"] == 1 and values["ssim"] == pytest.approx(1) and values["retrieval_r@1"] > 0
 
 
+def test_one_view_for_all_counts_as_often_as_there_are_true_ones(matcher, segmenters):
+    judge = Judge("aerial", segmenters["aerial"], matcher)
+    views = torch.randint(0, 255, (4, 3, 256, 256), dtype=torch.uint8)
+    labels, _ = judge.look(views.float() / 255)
+    found = judge.compare({"one": views[:1], "repeated": views[:1].expand_as(views)}, views, labels)
+    assert found["one"] == pytest.approx(found["repeated"], rel=1e-4, abs=1e-4)
+
+
 def test_the_judge_sees_what_the_segmenter_sees(segmenters, matcher):
     judge = Judge("ground", segmenters["ground"], matcher)
     image = torch.rand(1, 3, 128, 512)

@@ -435,7 +435,8 @@ def test_measuring_again_measures(capsys):
     assert (zoo.CARDS / "unet-ground-world.md").read_bytes() == before
 
 
-def test_generators_of_one_view_are_measured_together_and_each_as_if_alone():
+def test_generators_of_one_view_are_measured_together_and_each_as_if_alone(monkeypatch):
+    monkeypatch.setattr(cards, "TINY", replace(cards.TINY, queries=2, tiles=2))
     names = ["xfork-world", "unet-ground-world", "clip-diffusion-world", "xfork-ground-world"]
     above, *others = remeasure.together(names)
     assert above == [names[0], names[2]] and others == [[names[1]], [names[3]]]

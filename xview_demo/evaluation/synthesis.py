@@ -63,7 +63,7 @@ class Judge:
 
     @torch.inference_mode()
     def compare(self, drawn: dict[str, Tensor], truth: Tensor, classes: Tensor) -> dict[str, dict[str, Any]]:
-        """The numbers of each method: uint8 views by name, true views and classes, all (N, …).
+        """The numbers of each method: uint8 views by name (N, …), or one for all; true views and classes (N, …).
 
         The truth is looked at once, in parts, together with what each method made of it.
         """
@@ -76,24 +76,26 @@ class Judge:
             codes.append(self.describe(y))
             pooled.append(_pooled(wanted))
             for name, views in drawn.items():
-                self._add(found[name], views[part].float() / 255, y, classes[part], wanted)
+                x = views[part] if len(views) > 1 else views
+                self._add(found[name], x.float() / 255, y, classes[part], wanted)
         known, features = torch.cat(codes), np.concatenate(pooled)
         results = {name: of.summary(known, features) for name, of in found.items()}
         if self.fid is not None:
             for name, views in drawn.items():
-                results[name]["fid"] = fid(views, truth, self.fid)
+                results[name]["fid"] = fid(views.expand_as(truth), truth, self.fid)
         return results
 
     def _add(self, found: "_Found", x: Tensor, y: Tensor, classes: Tensor, wanted: list[Tensor]) -> None:
-        """Compare a part of a method's views with the true ones, whose features are known."""
+        """Compare a part of a method's views, or its one view, with the true ones, whose features are known."""
         predicted, seen = self.look(x)
+        x, predicted, code, *seen = (t.expand(len(y), *t.shape[1:]) for t in (x, predicted, self.describe(x), *seen))
         found.add("psnr", metrics.psnr(x, y))
         found.add("ssim", metrics.ssim(x, y))
         found.add("perceptual", unit_distance(seen, wanted).numpy())
         if self.lpips is not None:
             found.add("lpips", self.lpips(x, y).numpy())
         found.matrix += metrics.confusion(predicted.numpy(), classes.numpy(), len(CLASSES))
-        found.codes.append(self.describe(x))
+        found.codes.append(code)
         found.pooled.append(_pooled(seen))
 
 
@@ -216,7 +218,7 @@ def _judged(
 ) -> dict[str, Any]:
     mean = truth.float().div(255).mean(0, keepdim=True)
     floor = "mean-tile" if judge.view == AERIAL else "mean-panorama"
-    outputs = {floor: (mean * 255).round().byte().expand_as(truth)}
+    outputs = {floor: (mean * 255).round().byte()}
     outputs |= {name: torch.cat(draft.drawn) for name, draft in drafts.items()}
     return {
         "model": ",".join(drafts), "n": len(truth), "seeds": protocol.seeds, "view": judge.view,
