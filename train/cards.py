@@ -126,11 +126,7 @@ LIMITS: dict[str, str] = {
         "through the aerial encoder. On real pictures it is well below what models trained on CVUSA or VIGOR reach "
         "there."
     ),
-    "unet-ground-world": (
-        "The world's looks are simpler than a photograph's: expect coarse classes on real pictures. Its first 8,400 "
-        "steps were on worlds of version 3, whose cars were blocks; the last 500, in float32, on 100 worlds of version "
-        "4 with every picture's classes, from the weights as they were stored."
-    ),
+    "unet-ground-world": "The world's looks are simpler than a photograph's: expect coarse classes on real pictures.",
     "unet-aerial-world": (
         "The world's looks are simpler than a photograph's: expect coarse classes on real pictures. Sand, soil and "
         "gravel of deserts are often taken for one another."

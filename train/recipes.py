@@ -41,10 +41,11 @@ RECIPES: dict[str, Recipe] = {
         "segmentation of panoramas: U-Net, ResNet-18",
         "segmentation:SegmentationMethod",
         Settings(
-            "unet-ground-world", steps=8900, batch=16, learning_rate=1e-3, restarts=(4000, 6400, 8400),
-            model={"view": "ground"},
+            "unet-ground-world", steps=5000, batch=16, learning_rate=5e-3, model={"view": "ground"},
+            options={"settled": 2600, "exact": 2600, "muon": True},
         ),  # fmt: skip
-        {"steps": 4, "batch": 2},
+        {"steps": 4, "batch": 2, "options": {"settled": 2, "exact": 2}},
+        DENSE,
     ),
     "unet-aerial-world": Recipe(
         "segmentation of aerial tiles: U-Net, ResNet-18",

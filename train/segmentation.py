@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from train import augment
 from train.cache import Cache
 from train.data import class_shares, images, labels, rarity
-from train.engine import Settings, autocast, descend, muon, step_of
+from train.engine import Settings, autocast, descend, muon, settle, step_of
 from xview_demo.models.segmentation.unet import UNetSegmenter
 
 Batch = tuple[Tensor, Tensor, Tensor | None]
@@ -20,9 +20,9 @@ class SegmentationMethod:
 
     Options: `crop` (columns of a strip, or side of a tile, in pixels), `rows` (of a strip), `colour` (strength),
     `dice` (weight), `balance` (power of the inverse frequency that weighs a class), `scale` (relative, of a tile),
-    `exact` (step from which the tiles of every second batch are cut along their pixels, turned by quarters alone and
-    not roughened, so that outlines are learned as they are), `imagenet` (start the encoder from ImageNet's weights),
-    `muon` (move the layers by Muon, not by AdamW).
+    `exact` (step from which the pictures of every second batch are not roughened, and tiles cut along their pixels and
+    turned by quarters alone, so that outlines are learned as they are), `imagenet` (start the encoder from ImageNet's
+    weights), `muon` (move the layers by Muon, not by AdamW), `settled` (see `engine.settle`).
     """
 
     averaged = "model"
@@ -59,6 +59,7 @@ class SegmentationMethod:
 
     def batch(self, generator: Generator) -> Batch:
         """Pictures (B, 3, h, w), labels (B, h, w), and the elevation of the rows of a ground picture (h,)."""
+        settle(self.model, generator, self.settings)
         few = int((self.chances > 0).sum()) < self.settings.batch
         dense = torch.multinomial(self.chances, self.settings.batch, few, generator=generator).numpy()
         rows = dense * self.cache.config.dense_every
