@@ -16,8 +16,9 @@ from train.looks import with_pictures
 from train.pictures import with_helpers
 from train.recipes import RECIPES
 from xview_demo import evaluation, zoo
-from xview_demo.evaluation.synthesis import BLIND
+from xview_demo.evaluation.synthesis import BLIND, SEGMENTERS
 from xview_demo.files import atomic_path, write_json
+from xview_demo.models.synthesis.interface import AERIAL
 from xview_demo.world.world import VERSION
 
 Row = tuple[str, str, str, str]  # what is measured, metric, value, command
@@ -322,10 +323,10 @@ def synthesis(models: Mapping[str, Any], smoke: bool) -> dict[str, tuple[list[Ro
 
     What is true is looked at once for all of them. Needs the bundled segmenter of that view and the matcher.
     """
-    above = next(iter(models.values())).draws == "aerial"
-    judges = ("unet-aerial-world" if above else "unet-ground-world", "azimuth-world")
-    needed = sorted({*judges, *(need for name in models for need in NEEDED.get(name, ()))})
-    missing = [name for name in needed if not zoo.is_folder_of_weights(zoo.WEIGHTS / name)]
+    draws = next(iter(models.values())).draws
+    above = draws == AERIAL
+    needed = {SEGMENTERS[draws], measures.FIRST, *(need for name in models for need in NEEDED.get(name, ()))}
+    missing = [name for name in sorted(needed) if not zoo.is_bundled(name)]
     if missing and not smoke:
         print(f"no evaluation: {' and '.join(missing)} must be trained and bundled first")
     if missing:
@@ -342,7 +343,7 @@ def _beside(floor: str, name: str, model: Any, result: dict[str, Any]) -> tuple[
     own = (floor, name, name + BLIND)
     methods = {k: v for k, v in result["methods"].items() if k in own or k.startswith("mean-")}
     command = f"xview evaluate synthesis --method {floor} --method {name}"
-    command += ("" if model.draws == "aerial" else " --n 200") + (" --ablate" if model.samples else "")
+    command += ("" if model.draws == AERIAL else " --n 200") + (" --ablate" if model.samples else "")
     rows = []
     for method, values in methods.items():
         for metric, value in values.items():
@@ -375,7 +376,7 @@ def on_real_pairs(name: str, model: Any, real: Real) -> tuple[list[Row], dict[st
         results = evaluation.evaluate_real_segmentation(real.folder, model)
         for kind, result in results["labels"].items():
             rows += measures.by_class(result, f"{result['n']} real views (validation only), {kind}", command)
-    elif task == "synthesis" and model.draws == "aerial":
+    elif task == "synthesis" and model.draws == AERIAL:
         methods = {"bird-eye": zoo.load("bird-eye"), name: model}
         results = evaluation.evaluate_real_synthesis(real.folder, methods, metres_per_pixel=scales)
         for method, values in results["methods"].items():
