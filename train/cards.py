@@ -153,7 +153,8 @@ LIMITS: dict[str, str] = {
     "rgbds-world": (
         "What the panorama does not show is guessed and blurred. Roofs, trees, sand and water have colours by which "
         "their classes are told apart, seldom the place's own. The depths that it was trained on were those of an "
-        "earlier `depth-world`, whose relative error was half as large again."
+        "earlier `depth-world`, whose relative error was half as large again, and the classes those of an earlier "
+        "`unet-ground-world`."
     ),
     "xfork-ground-world": (
         "A tile does not show façades: they are invented or blurred. The camera is taken to stand 2.5 m above "
